@@ -1,0 +1,229 @@
+"""The native engine. Everything here releases the GIL while it computes and raises the classes of `sd_rbee.errors`."""
+
+from collections.abc import Buffer, Callable, Mapping, Sequence
+from typing import Any, Literal, final
+
+__version__: str
+
+@final
+class CancelToken:
+    """A flag that stops a generation; may be set from any thread."""
+
+    def __new__(cls) -> CancelToken: ...
+    def cancel(self) -> None:
+        """Asks the generation to stop; it raises `Cancelled` within one step."""
+    @property
+    def cancelled(self) -> bool: ...
+
+@final
+class Step:
+    """One finished unit of work."""
+
+    @property
+    def phase(self) -> Literal["encode", "prepare", "denoise", "decode"]: ...
+    @property
+    def image(self) -> int:
+        """Index of the image, from 0."""
+    @property
+    def step(self) -> int:
+        """Units of this phase done, over all images, from 1."""
+    @property
+    def total(self) -> int:
+        """Units of this phase in all, over all images."""
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the generation began."""
+    @property
+    def eta(self) -> float | None:
+        """Estimated seconds to the end of the generation; None until a step was measured."""
+
+@final
+class Image(Buffer):
+    """RGB pixels, uint8, shape (height, width, 3); a read-only buffer, so `numpy.asarray(image)` copies nothing."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Tensor(Buffer):
+    """Contiguous float32 values in host memory; a read-only buffer, so `numpy.asarray(tensor)` copies nothing."""
+
+    def __new__(cls, values: Buffer) -> Tensor:
+        """Copies a C-contiguous float32 buffer of one to five dimensions."""
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Difference:
+    """How far one tensor is from another."""
+
+    @property
+    def relative_rms(self) -> float:
+        """RMS of the difference over RMS of the reference."""
+    @property
+    def max_abs(self) -> float: ...
+
+@final
+class Truncation:
+    """A prompt that was longer than the text encoder's window."""
+
+    @property
+    def prompt(self) -> Literal["prompt", "negative_prompt"]: ...
+    @property
+    def kept(self) -> int:
+        """Tokens kept, begin and end tokens not counted."""
+    @property
+    def total(self) -> int:
+        """Tokens that the whole prompt has."""
+    @property
+    def dropped_text(self) -> str:
+        """The text that the model did not see."""
+
+@final
+class Residency:
+    """Where the bytes of one component are."""
+
+    @property
+    def component(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def tensors(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def storage(self) -> Literal["mmapped", "copied"]: ...
+
+@final
+class Generation:
+    """What one call of `Pipeline.generate` made."""
+
+    @property
+    def images(self) -> list[Image]: ...
+    @property
+    def seeds(self) -> list[int]:
+        """Seed of each image; image i is the first seed + i."""
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by phase: encode, prepare, denoise, decode, total."""
+    @property
+    def truncations(self) -> list[Truncation]: ...
+    @property
+    def residency_events(self) -> list[str]:
+        """What moved or grew in memory since the model was loaded; empty when nothing did."""
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as they were used, every default filled in: width, height, num_inference_steps,
+        guidance_scale, scheduler, eta, timestep_spacing, use_karras_sigmas."""
+
+@final
+class Pipeline:
+    """A model in memory. One generation at a time; a second call waits for the first."""
+
+    @staticmethod
+    def load(path: str, *, device: str = "auto", dtype: str = "auto", engine: str = "native") -> Pipeline: ...
+    def generate(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        num_images_per_prompt: int = 1,
+        seed: int | None = None,
+        scheduler: str | None = None,
+        eta: float = 0.0,
+        timestep_spacing: str | None = None,
+        use_karras_sigmas: bool | None = None,
+        on_step: Callable[[Step], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Generation: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The model's own height, width, num_inference_steps, guidance_scale and scheduler."""
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this."""
+    @property
+    def prediction_type(self) -> str: ...
+    @property
+    def residency(self) -> list[Residency]: ...
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, begin, end and padding included; exactly the encoder's window long."""
+    def encode_prompt(self, text: str) -> Tensor:
+        """Last hidden state, shape (1, window, width)."""
+    def predict(self, sample: Buffer, timestep: float, embeddings: Buffer) -> Tensor:
+        """The denoising network's raw output for `sample` (batch, channels, height, width)."""
+    def vae_decode(self, latents: Buffer) -> Tensor:
+        """Pixels (batch, 3, height, width), about -1 to 1, from unscaled latents."""
+    def vae_encode(self, pixels: Buffer, *, seed: int | None = None) -> Tensor:
+        """Unscaled latents: the mode of the posterior, or a sample of it where a seed is given."""
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]: ...
+
+@final
+class Scheduler:
+    """A sampling schedule, by itself."""
+
+    def __new__(
+        cls,
+        name: str,
+        config: Mapping[str, object],
+        num_inference_steps: int,
+        *,
+        eta: float = 0.0,
+        timestep_spacing: str | None = None,
+        use_karras_sigmas: bool | None = None,
+    ) -> Scheduler: ...
+    @staticmethod
+    def names() -> list[str]: ...
+    @property
+    def timesteps(self) -> list[float]: ...
+    @property
+    def sigmas(self) -> list[float]:
+        """One more than steps, ending in 0; empty for schedulers that have none."""
+    @property
+    def init_noise_sigma(self) -> float: ...
+    def scale_model_input(self, sample: Buffer, index: int) -> Tensor: ...
+    def step(self, model_output: Buffer, index: int, sample: Buffer, generator: Generator) -> Tensor: ...
+
+@final
+class Generator:
+    """torch's CPU generator, bit for bit."""
+
+    def __new__(cls, seed: int) -> Generator: ...
+    def randn(self, shape: Sequence[int]) -> Tensor:
+        """What `torch.randn(shape, generator=torch.Generator().manual_seed(seed))` would draw next."""
+
+@final
+class Tokenizer:
+    """CLIP's byte-level BPE, from a folder with tokenizer.json or vocab.json and merges.txt."""
+
+    def __new__(cls, folder: str) -> Tokenizer: ...
+    def encode(self, text: str) -> list[int]:
+        """All ids of the text between begin and end token, not truncated, not padded."""
+
+def compare(values: Buffer, reference: Buffer) -> Difference:
+    """Compares two float32 buffers of one shape."""
+
+def features() -> list[str]:
+    """The build's compiled-in features: cuda, cudnn, flash-attn, metal, accelerate."""
+
+def cpu_features() -> list[str]:
+    """Instruction sets found on this machine."""
+
+def devices() -> list[str]:
+    """Devices that can be opened now: cpu, cuda:0, metal:0 …"""

@@ -1,0 +1,41 @@
+//! The networks, each after diffusers' class of the same name, and the traits that the pipeline knows them by.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::progress::CancelToken;
+
+/// Token ids to embeddings.
+pub trait TextEncoder: Send {
+    /// Ids of one prompt, exactly [`TextEncoder::window`] of them, to the last hidden state after the final layer
+    /// norm, shape (1, window, width).
+    fn encode(&self, ids: &[u32]) -> Result<Tensor>;
+    /// Number of tokens that the encoder takes, begin and end tokens included.
+    fn window(&self) -> usize;
+}
+
+/// The network of the sampling loop.
+pub trait Denoiser: Send {
+    /// The raw output (epsilon or v) for `sample` (batch, channels, height, width) at one timestep, with
+    /// `embeddings` (batch, window, width).
+    ///
+    /// # Errors
+    /// [`crate::Error::Cancelled`] soon after `cancel` is set.
+    fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor>;
+}
+
+/// Pixels to latents and back. Latents are unscaled here: the pipeline multiplies by `scaling_factor`.
+pub trait Autoencoder: Send {
+    /// The posterior over latents of `pixels` (batch, 3, height, width) in -1 to 1.
+    fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior>;
+    /// Pixels (batch, 3, height, width), about -1 to 1, of `latents` (batch, channels, height/factor, width/factor).
+    fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor>;
+}
+
+/// A diagonal Gaussian over latents, after diffusers' `DiagonalGaussianDistribution`.
+pub struct Posterior {
+    /// Mean, which is the mode.
+    pub mean: Tensor,
+    /// Standard deviation, from a log-variance clamped to -30..20.
+    pub std: Tensor,
+}

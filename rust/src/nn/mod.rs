@@ -1,0 +1,2 @@
+//! The compute seam: what the models are made of.
+pub mod weights;

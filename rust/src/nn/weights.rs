@@ -1,0 +1,149 @@
+//! Named tensors for the models, taken strictly: everything missing, misshapen or left over is reported at once.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::rc::Rc;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Where tensors come from; `checkpoint` has the memory-mapped safetensors one.
+pub trait TensorSource {
+    /// All names, in any order.
+    fn names(&self) -> Vec<String>;
+    /// Shape of a tensor, if it is there; cheap, touches no data.
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+    /// The tensor's data on `device` in `dtype`.
+    fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor>;
+}
+
+struct Ledger {
+    source: Box<dyn TensorSource>,
+    dtype: DType,
+    device: Device,
+    taken: RefCell<BTreeSet<String>>,
+    problems: RefCell<Vec<String>>,
+    bytes: RefCell<usize>,
+}
+
+/// A prefix into a [`TensorSource`]. Cheap to clone; all clones share one ledger.
+#[derive(Clone)]
+pub struct Weights {
+    ledger: Rc<Ledger>,
+    prefix: String,
+}
+
+/// What [`Weights::finish`] found to be in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loaded {
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Their bytes in the dtype that they were loaded in.
+    pub bytes: usize,
+}
+
+impl Weights {
+    /// The root of `source`; tensors are handed out on `device` in `dtype`.
+    pub fn new(source: Box<dyn TensorSource>, dtype: DType, device: &Device) -> Self {
+        let ledger = Ledger {
+            source,
+            dtype,
+            device: device.clone(),
+            taken: RefCell::default(),
+            problems: RefCell::default(),
+            bytes: RefCell::new(0),
+        };
+        Self { ledger: Rc::new(ledger), prefix: String::new() }
+    }
+
+    /// The view under `name`.
+    #[must_use]
+    pub fn pp(&self, name: impl Display) -> Self {
+        Self { ledger: self.ledger.clone(), prefix: self.path(name) }
+    }
+
+    fn path(&self, name: impl Display) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// The device that tensors are handed out on.
+    pub fn device(&self) -> &Device {
+        &self.ledger.device
+    }
+
+    /// Whether a tensor of this name is there.
+    pub fn contains(&self, name: impl Display) -> bool {
+        self.ledger.source.shape(&self.path(name)).is_some()
+    }
+
+    /// Shape of the tensor `name`, if it is there.
+    pub fn shape(&self, name: impl Display) -> Option<Vec<usize>> {
+        self.ledger.source.shape(&self.path(name))
+    }
+
+    /// The tensor `name`, which must have exactly `shape`.
+    ///
+    /// A missing or misshapen tensor is noted for [`Weights::finish`], and a placeholder that takes no memory is
+    /// returned, so that one pass over the model finds everything that is wrong.
+    pub fn get(&self, shape: &[usize], name: impl Display) -> Result<Tensor> {
+        let path = self.path(name);
+        match self.ledger.source.shape(&path) {
+            Some(found) if found == shape => {
+                let tensor = self.ledger.source.load(&path, self.ledger.dtype, &self.ledger.device)?;
+                if self.ledger.taken.borrow_mut().insert(path) {
+                    *self.ledger.bytes.borrow_mut() += tensor.elem_count() * self.ledger.dtype.size_in_bytes();
+                }
+                Ok(tensor)
+            }
+            Some(found) => {
+                let problem = format!("misshapen: {path} is {found:?}, the configuration asks for {shape:?}");
+                self.ledger.taken.borrow_mut().insert(path);
+                self.placeholder(shape, problem)
+            }
+            None => self.placeholder(shape, format!("missing: {path} {shape:?}")),
+        }
+    }
+
+    /// Like [`Weights::get`], for a tensor that checkpoints hold in one of two layouts with the same elements:
+    /// `stored` is accepted too and reshaped to `shape`.
+    pub fn get_reshaped(&self, shape: &[usize], stored: &[usize], name: &str) -> Result<Tensor> {
+        if self.shape(name).as_deref() == Some(stored) {
+            Ok(self.get(stored, name)?.reshape(shape)?)
+        } else {
+            self.get(shape, name)
+        }
+    }
+
+    /// Marks a tensor as known but not needed, so that it is not reported as unexpected.
+    pub fn ignore(&self, name: impl Display) {
+        self.ledger.taken.borrow_mut().insert(self.path(name));
+    }
+
+    fn placeholder(&self, shape: &[usize], problem: String) -> Result<Tensor> {
+        self.ledger.problems.borrow_mut().push(problem);
+        Ok(Tensor::zeros(1, self.ledger.dtype, &self.ledger.device)?.broadcast_as(shape)?)
+    }
+
+    /// Ends the loading of one component, named `component` in the error.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that names every missing, misshapen and unexpected tensor.
+    pub fn finish(&self, component: &str) -> Result<Loaded> {
+        let taken = self.ledger.taken.borrow();
+        let mut problems = self.ledger.problems.borrow().clone();
+        let mut unexpected: Vec<_> =
+            self.ledger.source.names().into_iter().filter(|name| !taken.contains(name)).collect();
+        unexpected.sort();
+        problems.extend(unexpected.into_iter().map(|name| format!("unexpected: {name}")));
+        if problems.is_empty() {
+            return Ok(Loaded { tensors: taken.len(), bytes: *self.ledger.bytes.borrow() });
+        }
+        Err(Error::Checkpoint(format!(
+            "{component}: {} tensors do not fit its configuration:\n  {}",
+            problems.len(),
+            problems.join("\n  ")
+        )))
+    }
+}
