@@ -1,0 +1,11 @@
+//! Checkpoints on disk: the diffusers folder, and its safetensors files mapped into memory.
+
+mod convert;
+mod folder;
+mod header;
+mod keys;
+mod mapped;
+
+pub use folder::ModelFolder;
+pub use keys::{clip_text_key, vae_key};
+pub use mapped::MappedTensors;
