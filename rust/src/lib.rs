@@ -1,11 +1,31 @@
 //! Stable Diffusion on Hugging Face Candle: the engine of the Python package `sd_rbee`.
+//!
+//! A [`pipeline::Pipeline`] is loaded from a folder in diffusers' layout and draws pictures that equal diffusers' for
+//! the same weights, prompt and seed. Modules import only from those above them in this list.
+
+pub mod error;
+
+pub mod device;
+pub mod params;
+pub mod progress;
+
+pub mod rng;
+
+pub mod nn;
+
+pub mod models;
+pub mod schedulers;
 
 pub mod checkpoint;
-pub mod error;
-mod files;
-pub mod models;
-pub mod nn;
-pub mod progress;
+pub mod family;
 pub mod tokenizer;
+
+pub mod pipeline;
+pub mod reference;
+
+#[cfg(feature = "python")]
+mod bindings;
+#[cfg(any(feature = "python", test))]
+mod files;
 
 pub use error::{Error, Result};

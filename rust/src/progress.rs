@@ -66,7 +66,10 @@ impl Observer for () {
 
 /// A flag shared between the generation and whoever may stop it; clones share the flag.
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken {
+    own: Arc<AtomicBool>,
+    parent: Option<Arc<AtomicBool>>,
+}
 
 impl CancelToken {
     /// A token that is not cancelled.
@@ -74,14 +77,22 @@ impl CancelToken {
         Self::default()
     }
 
-    /// Asks the generation to stop at its next check.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// A token that is cancelled with this one, but can also be cancelled alone. A child's own children do not see
+    /// this token.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { own: Arc::default(), parent: Some(self.own.clone()) }
     }
 
-    /// Whether [`CancelToken::cancel`] was called.
+    /// Asks the generation to stop at its next check.
+    pub fn cancel(&self) {
+        self.own.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`CancelToken::cancel`] was called, here or on the token that this is a child of.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        set(&self.own) || self.parent.as_deref().is_some_and(set)
     }
 
     /// [`Error::Cancelled`] once cancelled.

@@ -1,5 +1,21 @@
 //! The networks, each after diffusers' class of the same name, and the traits that the pipeline knows them by.
 
+mod clip;
+mod config;
+mod resnet;
+mod transformer;
+mod unet;
+mod unet_blocks;
+mod unet_config;
+mod vae;
+
+pub use crate::nn::Activation;
+pub use config::Fields;
+pub use clip::{ClipTextConfig, ClipTextModel};
+pub use unet::UNet2DConditionModel;
+pub use unet_config::{UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
+pub use vae::{AutoencoderKl, AutoencoderKlConfig};
+
 use candle_core::Tensor;
 
 use crate::error::Result;
@@ -38,4 +54,13 @@ pub struct Posterior {
     pub mean: Tensor,
     /// Standard deviation, from a log-variance clamped to -30..20.
     pub std: Tensor,
+}
+
+impl Posterior {
+    /// Splits (batch, 2 channels, h, w) into mean and log-variance.
+    pub fn from_moments(moments: &Tensor) -> Result<Self> {
+        let halves = moments.chunk(2, 1)?;
+        let (mean, log_variance) = (halves[0].contiguous()?, halves[1].contiguous()?);
+        Ok(Self { mean, std: (log_variance.clamp(-30f32, 20f32)? * 0.5)?.exp()? })
+    }
 }

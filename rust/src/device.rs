@@ -1,0 +1,210 @@
+//! Devices: which there are, what they compute in, and where a model's bytes are.
+
+use candle_core::{DType, Device};
+
+use crate::error::{Error, Result};
+
+/// Cargo features of this build that add a device or speed one up.
+pub fn features() -> Vec<&'static str> {
+    let all = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("cudnn", cfg!(feature = "cudnn")),
+        ("flash-attn", cfg!(feature = "flash-attn")),
+        ("metal", cfg!(feature = "metal")),
+        ("accelerate", cfg!(feature = "accelerate")),
+    ];
+    all.into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
+}
+
+/// Instruction sets that kernels may use and that this machine has.
+pub fn cpu_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let all = {
+        use std::arch::is_x86_feature_detected as has;
+        [
+            ("sse4.1", has!("sse4.1")),
+            ("avx", has!("avx")),
+            ("avx2", has!("avx2")),
+            ("fma", has!("fma")),
+            ("f16c", has!("f16c")),
+            ("avx512f", has!("avx512f")),
+            ("avx512vnni", has!("avx512vnni")),
+            ("avx512bf16", has!("avx512bf16")),
+        ]
+    };
+    #[cfg(target_arch = "aarch64")]
+    let all = {
+        use std::arch::is_aarch64_feature_detected as has;
+        [("neon", has!("neon")), ("fp16", has!("fp16")), ("dotprod", has!("dotprod")), ("bf16", has!("bf16"))]
+    };
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let all: [(&str, bool); 0] = [];
+    all.into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
+}
+
+/// Names of the devices that can be opened now.
+pub fn list() -> Vec<String> {
+    let mut names = vec!["cpu".to_string()];
+    for index in 0..16 {
+        if cfg!(feature = "cuda") && open_cuda(index).is_ok() {
+            names.push(format!("cuda:{index}"));
+        } else if cfg!(feature = "metal") && open_metal(index).is_ok() {
+            names.push(format!("metal:{index}"));
+        } else {
+            break;
+        }
+    }
+    names
+}
+
+/// Opens `auto`, `cpu`, `cuda`, `cuda:N`, `metal` or `metal:N`.
+///
+/// `auto` takes the first GPU that this build can use, else the CPU. A device asked for by name is never replaced.
+///
+/// # Errors
+/// [`Error::InvalidParams`] for another name, [`Error::Device`] for a device that is not there or not compiled in.
+pub fn open(name: &str) -> Result<Device> {
+    let (kind, index) = match name.split_once(':') {
+        Some((kind, index)) => (kind, index.parse().ok()),
+        None => (name, Some(0usize)),
+    };
+    match (kind, index) {
+        ("auto", _) if !name.contains(':') => Ok(open_cuda(0).or_else(|_| open_metal(0)).unwrap_or(Device::Cpu)),
+        ("cpu", _) if !name.contains(':') => Ok(Device::Cpu),
+        ("cuda", Some(index)) => open_cuda(index),
+        ("metal", Some(index)) => open_metal(index),
+        _ => Err(Error::invalid("device", name, "auto, cpu, cuda, cuda:N, metal or metal:N")),
+    }
+}
+
+fn open_cuda(index: usize) -> Result<Device> {
+    if !cfg!(feature = "cuda") {
+        return Err(Error::Device("cuda: this build has no CUDA; it was compiled without the feature `cuda`".into()));
+    }
+    // cudarc panics where the driver's library is missing.
+    let opened = std::panic::catch_unwind(|| Device::new_cuda(index));
+    match opened {
+        Ok(Ok(device)) => Ok(device),
+        Ok(Err(error)) => Err(Error::Device(format!("cuda:{index}: {error}"))),
+        Err(_) => Err(Error::Device(format!("cuda:{index}: the NVIDIA driver could not be loaded"))),
+    }
+}
+
+fn open_metal(index: usize) -> Result<Device> {
+    if !cfg!(feature = "metal") {
+        return Err(Error::Device(
+            "metal: this build has no Metal; it was compiled without the feature `metal`".into(),
+        ));
+    }
+    Device::new_metal(index).map_err(|error| Error::Device(format!("metal:{index}: {error}")))
+}
+
+/// The name that [`open`] takes for `device`.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".into(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
+}
+
+/// The dtype to compute in on `device` for `auto`, `f32`, `f16` or `bf16`.
+///
+/// # Errors
+/// [`Error::InvalidParams`] for another name, or for one that the device does not compute in.
+pub fn compute_dtype(device: &Device, name: &str) -> Result<DType> {
+    let dtype = match name {
+        "auto" if device.is_cpu() => DType::F32,
+        "auto" | "f16" => DType::F16,
+        "bf16" => DType::BF16,
+        "f32" => DType::F32,
+        _ => return Err(Error::invalid("dtype", name, "auto, f32, f16 or bf16")),
+    };
+    if device.is_cpu() && dtype != DType::F32 {
+        let allowed = "auto or f32 on the CPU, which loads f16 and bf16 checkpoints and computes them in f32";
+        return Err(Error::invalid("dtype", name, allowed));
+    }
+    Ok(dtype)
+}
+
+/// The name of `dtype` on every interface.
+pub fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        DType::F32 => "f32",
+        _ => dtype.as_str(),
+    }
+}
+
+/// Where the bytes of one component are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Residency {
+    /// The component's folder name: `unet`, `vae`, `text_encoder`.
+    pub component: &'static str,
+    /// As [`name`] gives it.
+    pub device: String,
+    /// The dtype in memory.
+    pub dtype: &'static str,
+    /// The dtype in the file.
+    pub stored_dtype: &'static str,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Bytes in memory.
+    pub bytes: usize,
+    /// `mmapped` where the memory is the file's own, `copied` where it was read, and converted if need be.
+    pub storage: &'static str,
+}
+
+impl std::fmt::Display for Residency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { component, device, dtype, stored_dtype, tensors, bytes, storage } = self;
+        let mib = *bytes as f64 / f64::from(1 << 20);
+        write!(f, "{component}: {tensors} tensors, {mib:.1} MiB {dtype} on {device}, {storage} from {stored_dtype}")
+    }
+}
+
+/// Memory of this process that is in RAM now, in bytes; none where the system does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}
+
+/// Memory of the machine that a new allocation may take, in bytes; none where the system does not tell.
+pub fn available_bytes() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_device_names_what_there_is() {
+        for name in ["", "gpu", "cpu:0", "cuda:x", "cuda:-1", "auto:1"] {
+            let error = open(name).expect_err(name);
+            assert!(matches!(error, Error::InvalidParams { field: "device", .. }), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_was_asked_for_is_never_replaced() {
+        for (feature, present) in [("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))] {
+            if !present {
+                assert!(matches!(open(feature), Err(Error::Device(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn the_cpu_computes_in_f32() {
+        assert_eq!(compute_dtype(&Device::Cpu, "auto").expect("auto"), DType::F32);
+        for name in ["f16", "bf16", "float32", ""] {
+            assert!(matches!(compute_dtype(&Device::Cpu, name), Err(Error::InvalidParams { field: "dtype", .. })));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a model is: its networks' shapes, its defaults, and how its latents are scaled, from its configurations alone.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::checkpoint::ModelFolder;
+use crate::error::{Error, Result};
+use crate::models::{AutoencoderKlConfig, ClipTextConfig, UNet2DConditionConfig};
+use crate::params::Defaults;
+use crate::schedulers::SchedulerConfig;
+
+/// Steps of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
+const DEFAULT_STEPS: usize = 50;
+/// Guidance of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
+const DEFAULT_GUIDANCE: f64 = 7.5;
+
+/// A text-to-image model of the Stable Diffusion 1 and 2 kind: one CLIP text encoder, a UNet and a VAE.
+#[derive(Debug, Clone)]
+pub struct StableDiffusion {
+    /// The text encoder's shape.
+    pub text_encoder: ClipTextConfig,
+    /// The UNet's shape.
+    pub unet: UNet2DConditionConfig,
+    /// The VAE's shape and scale.
+    pub vae: AutoencoderKlConfig,
+    /// The sampling schedule that the model was trained for.
+    pub scheduler: SchedulerConfig,
+    /// What a request may leave open.
+    pub defaults: Defaults,
+}
+
+impl StableDiffusion {
+    /// Reads all configurations of `folder` and checks that they fit together.
+    ///
+    /// A `generation_config.json` beside `model_index.json` may set `num_inference_steps` and `guidance_scale`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a pipeline of another kind, and for what is absurd, unsupported or contradictory.
+    pub fn from_folder(folder: &ModelFolder) -> Result<Self> {
+        if folder.class_name() != "StableDiffusionPipeline" {
+            return Err(Error::Checkpoint(format!(
+                "model_index.json: the pipeline is {}, supported is StableDiffusionPipeline",
+                folder.class_name()
+            )));
+        }
+        let text_encoder = ClipTextConfig::from_json(&folder.config("text_encoder")?)?;
+        let unet = UNet2DConditionConfig::from_json(&folder.config("unet")?)?;
+        let vae = AutoencoderKlConfig::from_json(&folder.config("vae")?)?;
+        let scheduler = SchedulerConfig::from_json(&folder.config("scheduler")?)?;
+        agree(
+            ("unet: cross_attention_dim", unet.cross_attention_dim),
+            ("text_encoder: hidden_size", text_encoder.hidden_size),
+        )?;
+        agree(("unet: in_channels", unet.in_channels), ("vae: latent_channels", vae.latent_channels))?;
+        agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels))?;
+        let (num_inference_steps, guidance_scale) = generation_config(folder.path())?;
+        let side = unet.sample_size * vae.factor();
+        let defaults =
+            Defaults { size_multiple: vae.factor(), height: side, width: side, num_inference_steps, guidance_scale };
+        Ok(Self { text_encoder, unet, vae, scheduler, defaults })
+    }
+
+    /// Channels, height and width of the latents of a picture.
+    pub fn latent_shape(&self, height: usize, width: usize) -> (usize, usize, usize) {
+        (self.vae.latent_channels, height / self.vae.factor(), width / self.vae.factor())
+    }
+
+    /// Bytes that the decoder's widest activations take at this size, about, when computing in f32.
+    pub fn decode_bytes(&self, height: usize, width: usize) -> u64 {
+        let channels = &self.vae.block_out_channels;
+        let widest = channels.get(1).or(channels.first()).copied().unwrap_or(1);
+        4 * (widest * height * width * size_of::<f32>()) as u64
+    }
+}
+
+fn agree(left: (&str, usize), right: (&str, usize)) -> Result<()> {
+    if left.1 == right.1 {
+        return Ok(());
+    }
+    Err(Error::Checkpoint(format!("{} is {}, but {} is {}", left.0, left.1, right.0, right.1)))
+}
+
+fn generation_config(folder: &Path) -> Result<(usize, f64)> {
+    let path = folder.join("generation_config.json");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((DEFAULT_STEPS, DEFAULT_GUIDANCE)),
+        Err(error) => return Err(Error::Checkpoint(format!("generation_config.json: {error}"))),
+    };
+    let value: Value =
+        serde_json::from_str(&text).map_err(|error| Error::Checkpoint(format!("generation_config.json: {error}")))?;
+    let fields = crate::models::Fields::new("generation_config.json", &value)?;
+    Ok((
+        fields.size("num_inference_steps", DEFAULT_STEPS, 1..=crate::params::MAX_STEPS)?,
+        fields.number("guidance_scale", DEFAULT_GUIDANCE, 0.0..=crate::params::MAX_GUIDANCE)?,
+    ))
+}

@@ -1,0 +1,101 @@
+//! Blocks that the UNet and the VAE share, after diffusers' `ResnetBlock2D`, `Downsample2D` and `Upsample2D`.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::nn::{Activation, Conv2d, Conv2dConfig, GroupNorm, Linear, Weights, upsample_nearest2x};
+
+/// Shape of a [`ResnetBlock2D`].
+#[derive(Debug, Clone, Copy)]
+pub struct ResnetConfig {
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// Width of the time embedding; none in the VAE.
+    pub time_embedding: Option<usize>,
+    /// Groups of both norms.
+    pub groups: usize,
+    /// Added to the variance in both norms.
+    pub eps: f64,
+}
+
+/// Two normalised convolutions and a shortcut.
+pub struct ResnetBlock2D {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Option<Linear>,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+}
+
+impl ResnetBlock2D {
+    /// Takes the tensors under diffusers' names.
+    pub fn new(weights: &Weights, config: ResnetConfig) -> Result<Self> {
+        let ResnetConfig { inputs, outputs, groups, eps, .. } = config;
+        let shortcut = Conv2dConfig::pointwise(inputs, outputs);
+        Ok(Self {
+            norm1: GroupNorm::new(&weights.pp("norm1"), groups, inputs, eps)?,
+            conv1: Conv2d::new(&weights.pp("conv1"), Conv2dConfig::same3x3(inputs, outputs))?,
+            time_emb_proj: config
+                .time_embedding
+                .map(|width| Linear::new(&weights.pp("time_emb_proj"), width, outputs))
+                .transpose()?,
+            norm2: GroupNorm::new(&weights.pp("norm2"), groups, outputs, eps)?,
+            conv2: Conv2d::new(&weights.pp("conv2"), Conv2dConfig::same3x3(outputs, outputs))?,
+            conv_shortcut: (inputs != outputs)
+                .then(|| Conv2d::new(&weights.pp("conv_shortcut"), shortcut))
+                .transpose()?,
+        })
+    }
+
+    /// (batch, inputs, h, w), and the time embedding (1, width) where there is one, to (batch, outputs, h, w).
+    pub fn forward(&self, x: &Tensor, time_embedding: Option<&Tensor>) -> Result<Tensor> {
+        let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
+        if let (Some(projection), Some(embedding)) = (&self.time_emb_proj, time_embedding) {
+            let shift = projection.forward(&Activation::Silu.forward(embedding)?)?;
+            h = h.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?;
+        }
+        let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
+        match &self.conv_shortcut {
+            Some(shortcut) => Ok((shortcut.forward(x)? + h)?),
+            None => Ok((x + h)?),
+        }
+    }
+}
+
+/// A convolution that halves the size.
+pub struct Downsample2D(Conv2d);
+
+impl Downsample2D {
+    /// Takes `conv`; `padding` is before and after.
+    pub fn new(weights: &Weights, channels: usize, padding: (usize, usize)) -> Result<Self> {
+        Ok(Self(Conv2d::new(&weights.pp("conv"), Conv2dConfig::down3x3(channels, channels, padding))?))
+    }
+
+    /// (batch, channels, h, w) to (batch, channels, h/2, w/2), rounded up where the padding is symmetric.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.forward(x)
+    }
+}
+
+/// Nearest-neighbour upsampling and a convolution.
+pub struct Upsample2D(Conv2d);
+
+impl Upsample2D {
+    /// Takes `conv`.
+    pub fn new(weights: &Weights, channels: usize) -> Result<Self> {
+        Ok(Self(Conv2d::new(&weights.pp("conv"), Conv2dConfig::same3x3(channels, channels))?))
+    }
+
+    /// (batch, channels, h, w) to (batch, channels, 2 h, 2 w), or to `size` (height, width), one less than that or
+    /// equal, where a skip connection of odd size waits.
+    pub fn forward(&self, x: &Tensor, size: Option<(usize, usize)>) -> Result<Tensor> {
+        let mut x = upsample_nearest2x(x)?;
+        if let Some((height, width)) = size {
+            x = x.narrow(2, 0, height)?.narrow(3, 0, width)?;
+        }
+        self.0.forward(&x)
+    }
+}

@@ -1,0 +1,174 @@
+//! `unet/config.json`.
+
+use serde_json::Value;
+
+use super::config::Fields;
+use super::transformer::TransformerConfig;
+use crate::error::Result;
+
+/// What a block of the UNet is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UNetBlockKind {
+    /// Resnet blocks: `DownBlock2D`, `UpBlock2D`.
+    Resnet,
+    /// Resnet blocks, each followed by a transformer: `CrossAttnDownBlock2D`, `CrossAttnUpBlock2D`.
+    CrossAttention,
+}
+
+/// The middle of the UNet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UNetMidKind {
+    /// `UNetMidBlock2DCrossAttn`
+    CrossAttention,
+    /// Nothing between the halves.
+    Absent,
+}
+
+/// The fields of `unet/config.json` that shape the network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UNet2DConditionConfig {
+    /// Height and width of the latents that the model was trained on.
+    pub sample_size: usize,
+    /// Channels in.
+    pub in_channels: usize,
+    /// Channels out.
+    pub out_channels: usize,
+    /// Cosines before sines in the time embedding.
+    pub flip_sin_to_cos: bool,
+    /// Shift of the time embedding's frequencies.
+    pub freq_shift: f64,
+    /// Kinds of the blocks on the way down, one a level.
+    pub down_block_types: Vec<UNetBlockKind>,
+    /// Kind of the middle block.
+    pub mid_block_type: UNetMidKind,
+    /// Kinds of the blocks on the way up, from the innermost.
+    pub up_block_types: Vec<UNetBlockKind>,
+    /// Channels of each level.
+    pub block_out_channels: Vec<usize>,
+    /// Resnet blocks of each level on the way down; on the way up there is one more.
+    pub layers_per_block: Vec<usize>,
+    /// Zeros around the input of a downsampling convolution.
+    pub downsample_padding: usize,
+    /// Groups of every norm.
+    pub norm_num_groups: usize,
+    /// Added to the variance in the group norms.
+    pub norm_eps: f64,
+    /// Width of the text embeddings.
+    pub cross_attention_dim: usize,
+    /// Transformer blocks after each resnet block, a level.
+    pub transformer_layers_per_block: Vec<usize>,
+    /// Attention heads of each level. diffusers' configurations call this `attention_head_dim`.
+    pub num_attention_heads: Vec<usize>,
+    /// Projections around the transformers are linear layers.
+    pub use_linear_projection: bool,
+}
+
+impl UNet2DConditionConfig {
+    /// Reads and checks `config.json`; what is absent takes diffusers' default, and what is not supported is an error.
+    pub fn from_json(value: &Value) -> Result<Self> {
+        let fields = Fields::new("unet", value)?;
+        let block_out_channels = fields.channels("block_out_channels")?;
+        let levels = block_out_channels.len();
+        let kinds = |name, resnet, attention: &str| {
+            fields.kinds(name, levels, &format!("{resnet} or {attention}"), |kind| match kind {
+                _ if kind == resnet => Some(UNetBlockKind::Resnet),
+                _ if kind == attention => Some(UNetBlockKind::CrossAttention),
+                _ => None,
+            })
+        };
+        let mid_block_type = match (value.get("mid_block_type"), fields.text("mid_block_type")?) {
+            (Some(Value::Null), _) => UNetMidKind::Absent,
+            (_, None | Some("UNetMidBlock2DCrossAttn")) => UNetMidKind::CrossAttention,
+            _ => return Err(fields.wrong("mid_block_type", "UNetMidBlock2DCrossAttn or null")),
+        };
+        refuse_variants(&fields)?;
+        let heads = match fields.sizes("num_attention_heads", levels, 1..=256)? {
+            Some(heads) => heads,
+            None => fields.sizes("attention_head_dim", levels, 1..=256)?.unwrap_or_else(|| vec![8; levels]),
+        };
+        let config = Self {
+            sample_size: fields.size("sample_size", 64, 1..=4096)?,
+            in_channels: fields.size("in_channels", 4, 1..=1024)?,
+            out_channels: fields.size("out_channels", 4, 1..=1024)?,
+            flip_sin_to_cos: fields.flag("flip_sin_to_cos", true)?,
+            freq_shift: fields.number("freq_shift", 0.0, 0.0..=1.0)?,
+            down_block_types: kinds("down_block_types", "DownBlock2D", "CrossAttnDownBlock2D")?,
+            mid_block_type,
+            up_block_types: kinds("up_block_types", "UpBlock2D", "CrossAttnUpBlock2D")?,
+            layers_per_block: fields.sizes("layers_per_block", levels, 1..=32)?.unwrap_or_else(|| vec![2; levels]),
+            downsample_padding: fields.size("downsample_padding", 1, 1..=1)?,
+            norm_num_groups: fields.size("norm_num_groups", 32, 1..=16_384)?,
+            norm_eps: fields.number("norm_eps", 1e-5, 0.0..=1.0)?,
+            cross_attention_dim: fields.size("cross_attention_dim", 1280, 1..=65_536)?,
+            transformer_layers_per_block: fields
+                .sizes("transformer_layers_per_block", levels, 1..=64)?
+                .unwrap_or_else(|| vec![1; levels]),
+            num_attention_heads: heads,
+            use_linear_projection: fields.flag("use_linear_projection", false)?,
+            block_out_channels,
+        };
+        fields.divides("norm_num_groups", config.norm_num_groups, &config.block_out_channels)?;
+        for (channels, heads) in config.block_out_channels.iter().zip(&config.num_attention_heads) {
+            fields.divides("attention_head_dim", *heads, &[*channels])?;
+        }
+        if config.block_out_channels[0] % 2 != 0 {
+            return Err(fields.wrong("block_out_channels", "an even first count, for the time embedding"));
+        }
+        Ok(config)
+    }
+
+    /// Width of the time embedding behind its two layers.
+    pub fn time_embed_dim(&self) -> usize {
+        4 * self.block_out_channels[0]
+    }
+
+    pub(super) fn transformer(&self, level: usize) -> TransformerConfig {
+        TransformerConfig {
+            channels: self.block_out_channels[level],
+            heads: self.num_attention_heads[level],
+            layers: self.transformer_layers_per_block[level],
+            cross_attention_dim: self.cross_attention_dim,
+            use_linear_projection: self.use_linear_projection,
+            groups: self.norm_num_groups,
+        }
+    }
+}
+
+fn refuse_variants(fields: &Fields<'_>) -> Result<()> {
+    fields.only("act_fn", "silu")?;
+    fields.only("time_embedding_type", "positional")?;
+    fields.only("resnet_time_scale_shift", "default")?;
+    fields.only("attention_type", "default")?;
+    for name in ["conv_in_kernel", "conv_out_kernel"] {
+        fields.only(name, 3)?;
+    }
+    for name in [
+        "center_input_sample",
+        "only_cross_attention",
+        "mid_block_only_cross_attention",
+        "dual_cross_attention",
+        "resnet_skip_time_act",
+        "class_embeddings_concat",
+    ] {
+        fields.only(name, false)?;
+    }
+    for name in ["mid_block_scale_factor", "resnet_out_scale_factor"] {
+        fields.number(name, 1.0, 1.0..=1.0)?;
+    }
+    for name in [
+        "addition_embed_type",
+        "class_embed_type",
+        "cross_attention_norm",
+        "encoder_hid_dim",
+        "encoder_hid_dim_type",
+        "num_class_embeds",
+        "reverse_transformer_layers_per_block",
+        "time_cond_proj_dim",
+        "time_embedding_act_fn",
+        "time_embedding_dim",
+        "timestep_post_act",
+    ] {
+        fields.only(name, Value::Null)?;
+    }
+    Ok(())
+}

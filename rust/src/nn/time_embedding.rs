@@ -1,0 +1,52 @@
+use candle_core::{DType, Device, Tensor};
+
+use super::weights::Weights;
+use super::{Activation, Linear};
+use crate::error::Result;
+
+/// Sinusoidal embedding of a timestep (Vaswani et al. 2017, section 3.5), after diffusers' `get_timestep_embedding`.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeEmbedding {
+    /// Width of the embedding; even.
+    pub width: usize,
+    /// Cosines first, then sines.
+    pub flip_sin_to_cos: bool,
+    /// Subtracted from the half width in the exponent's denominator.
+    pub freq_shift: f64,
+}
+
+impl TimeEmbedding {
+    /// The embedding of one timestep, (1, width), in f32 whatever the model's dtype: in bf16 it would lose 44 %.
+    pub fn forward(&self, timestep: f64, device: &Device) -> Result<Tensor> {
+        let half = self.width / 2;
+        let step = -(10_000f32.ln()) / (half as f64 - self.freq_shift) as f32;
+        let angle = |index: usize| timestep as f32 * (step * index as f32).exp();
+        let sines = (0..half).map(|index| angle(index).sin());
+        let cosines = (0..half).map(|index| angle(index).cos());
+        let values: Vec<f32> =
+            if self.flip_sin_to_cos { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() };
+        Ok(Tensor::from_vec(values, (1, 2 * half), device)?)
+    }
+}
+
+/// Two linear layers with SiLU between, after diffusers' `TimestepEmbedding`.
+pub struct TimestepEmbedding {
+    linear_1: Linear,
+    linear_2: Linear,
+}
+
+impl TimestepEmbedding {
+    /// Takes `linear_1` (outputs, inputs) and `linear_2` (outputs, outputs).
+    pub fn new(weights: &Weights, inputs: usize, outputs: usize) -> Result<Self> {
+        Ok(Self {
+            linear_1: Linear::new(&weights.pp("linear_1"), inputs, outputs)?,
+            linear_2: Linear::new(&weights.pp("linear_2"), outputs, outputs)?,
+        })
+    }
+
+    /// (batch, inputs) in f32 to (batch, outputs) in `dtype`.
+    pub fn forward(&self, x: &Tensor, dtype: DType) -> Result<Tensor> {
+        let x = self.linear_1.forward(&x.to_dtype(dtype)?)?;
+        self.linear_2.forward(&Activation::Silu.forward(&x)?)
+    }
+}

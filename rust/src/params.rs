@@ -1,0 +1,205 @@
+//! The parameters of a generation, checked once so that nothing later can fail on them.
+
+use crate::error::{Error, Result};
+
+/// Largest height and width in pixels.
+pub const MAX_SIDE: usize = 4096;
+/// Most sampling steps.
+pub const MAX_STEPS: usize = 1000;
+/// Most images of one call.
+pub const MAX_IMAGES: usize = 128;
+/// Largest guidance scale.
+pub const MAX_GUIDANCE: f64 = 1000.0;
+
+/// What a model offers: the values that a request leaves open, and the step of its sizes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Defaults {
+    /// Height and width must be multiples of this.
+    pub size_multiple: usize,
+    /// In pixels.
+    pub height: usize,
+    /// In pixels.
+    pub width: usize,
+    /// Sampling steps.
+    pub num_inference_steps: usize,
+    /// Classifier-free guidance.
+    pub guidance_scale: f64,
+}
+
+/// A request as it was made; what is none takes the model's default.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// What to draw.
+    pub prompt: String,
+    /// What to draw away from; none is the empty prompt.
+    pub negative_prompt: Option<String>,
+    /// In pixels.
+    pub height: Option<usize>,
+    /// In pixels.
+    pub width: Option<usize>,
+    /// 1 to [`MAX_STEPS`].
+    pub num_inference_steps: Option<usize>,
+    /// 0 to [`MAX_GUIDANCE`]; up to 1 there is no guidance, and each step costs half.
+    pub guidance_scale: Option<f64>,
+    /// 1 to [`MAX_IMAGES`].
+    pub num_images_per_prompt: usize,
+    /// Seed of the first image; image i has `seed + i`. None draws one.
+    pub seed: Option<u64>,
+}
+
+/// Parameters that hold every bound above.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerationParams {
+    prompt: String,
+    negative_prompt: Option<String>,
+    height: usize,
+    width: usize,
+    num_inference_steps: usize,
+    guidance_scale: f64,
+    seeds: Vec<u64>,
+}
+
+impl GenerationParams {
+    /// Checks `request` and fills in what it leaves open.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] that names the first field that is out of its range.
+    pub fn new(request: Request, defaults: &Defaults) -> Result<Self> {
+        let steps = request.num_inference_steps.unwrap_or(defaults.num_inference_steps);
+        if !(1..=MAX_STEPS).contains(&steps) {
+            return Err(Error::invalid("num_inference_steps", steps, format!("1 to {MAX_STEPS}")));
+        }
+        let guidance = request.guidance_scale.unwrap_or(defaults.guidance_scale);
+        if !(0.0..=MAX_GUIDANCE).contains(&guidance) {
+            return Err(Error::invalid("guidance_scale", guidance, format!("a number in 0 to {MAX_GUIDANCE}")));
+        }
+        let images = request.num_images_per_prompt;
+        if !(1..=MAX_IMAGES).contains(&images) {
+            return Err(Error::invalid("num_images_per_prompt", images, format!("1 to {MAX_IMAGES}")));
+        }
+        let seed = match request.seed {
+            Some(seed) => seed,
+            None => u64::from(getrandom::u32().map_err(|error| Error::Inference(error.to_string()))?),
+        };
+        let last = seed
+            .checked_add(images as u64 - 1)
+            .ok_or_else(|| Error::invalid("seed", seed, format!("at most {} for {images} images", u64::MAX)))?;
+        Ok(Self {
+            height: side("height", request.height.unwrap_or(defaults.height), defaults.size_multiple)?,
+            width: side("width", request.width.unwrap_or(defaults.width), defaults.size_multiple)?,
+            prompt: request.prompt,
+            negative_prompt: request.negative_prompt,
+            num_inference_steps: steps,
+            guidance_scale: guidance,
+            seeds: (seed..=last).collect(),
+        })
+    }
+
+    /// What to draw.
+    pub fn prompt(&self) -> &str {
+        &self.prompt
+    }
+
+    /// What to draw away from.
+    pub fn negative_prompt(&self) -> Option<&str> {
+        self.negative_prompt.as_deref()
+    }
+
+    /// In pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// In pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Sampling steps.
+    pub fn num_inference_steps(&self) -> usize {
+        self.num_inference_steps
+    }
+
+    /// Classifier-free guidance (Ho and Salimans 2022), as diffusers counts it: 1 is none.
+    pub fn guidance_scale(&self) -> f64 {
+        self.guidance_scale
+    }
+
+    /// Whether the network also runs on the negative prompt.
+    pub fn is_guided(&self) -> bool {
+        self.guidance_scale > 1.0
+    }
+
+    /// One seed an image.
+    pub fn seeds(&self) -> &[u64] {
+        &self.seeds
+    }
+}
+
+fn side(field: &'static str, given: usize, multiple: usize) -> Result<usize> {
+    let largest = MAX_SIDE / multiple * multiple;
+    if given % multiple == 0 && (multiple..=largest).contains(&given) {
+        return Ok(given);
+    }
+    let nearest = (given.min(largest) + multiple / 2) / multiple * multiple;
+    let nearest = nearest.clamp(multiple, largest);
+    let allowed = format!("a multiple of {multiple} in {multiple} to {largest}; the nearest is {nearest}");
+    Err(Error::invalid(field, given, allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DEFAULTS: Defaults =
+        Defaults { size_multiple: 8, height: 64, width: 64, num_inference_steps: 20, guidance_scale: 7.5 };
+
+    fn request() -> Request {
+        Request { num_images_per_prompt: 1, ..Request::default() }
+    }
+
+    fn field_of(request: Request) -> &'static str {
+        match GenerationParams::new(request, &DEFAULTS) {
+            Err(Error::InvalidParams { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_models_defaults_fill_what_is_open() {
+        let params = GenerationParams::new(request(), &DEFAULTS).expect("defaults are valid");
+        assert_eq!((params.height(), params.width(), params.num_inference_steps()), (64, 64, 20));
+        assert!(params.is_guided());
+        assert_eq!(params.seeds().len(), 1);
+    }
+
+    #[test]
+    fn each_bad_field_is_named() {
+        assert_eq!(field_of(Request { num_inference_steps: Some(0), ..request() }), "num_inference_steps");
+        assert_eq!(field_of(Request { num_inference_steps: Some(1001), ..request() }), "num_inference_steps");
+        assert_eq!(field_of(Request { guidance_scale: Some(f64::NAN), ..request() }), "guidance_scale");
+        assert_eq!(field_of(Request { guidance_scale: Some(-1.0), ..request() }), "guidance_scale");
+        assert_eq!(field_of(Request { guidance_scale: Some(f64::INFINITY), ..request() }), "guidance_scale");
+        assert_eq!(field_of(Request { num_images_per_prompt: 0, ..request() }), "num_images_per_prompt");
+        assert_eq!(field_of(Request { seed: Some(u64::MAX), num_images_per_prompt: 2, ..request() }), "seed");
+    }
+
+    proptest! {
+        #[test]
+        fn a_side_is_accepted_or_its_nearest_is(given: usize, multiple in 1usize..=64) {
+            let check = |side: usize| super::side("width", side, multiple);
+            match check(given) {
+                Ok(side) => prop_assert_eq!(side, given),
+                Err(error) => {
+                    let text = error.to_string();
+                    let nearest: usize = text.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+                    prop_assert_eq!(check(nearest).expect("the nearest is allowed"), nearest);
+                    if given <= MAX_SIDE {
+                        prop_assert!(nearest.abs_diff(given) <= multiple);
+                    }
+                }
+            }
+        }
+    }
+}

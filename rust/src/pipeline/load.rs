@@ -1,0 +1,180 @@
+//! From a folder to a pipeline.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use candle_core::{DType, Device};
+
+use super::Pipeline;
+use crate::checkpoint::{MappedTensors, ModelFolder, clip_text_key, vae_key};
+use crate::device::{self, Residency};
+use crate::error::{Error, Result};
+use crate::family::StableDiffusion;
+use crate::models::{Autoencoder, AutoencoderKl, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel};
+use crate::nn::Weights;
+use crate::nn::weights::{Loaded, TensorSource};
+use crate::reference;
+use crate::tokenizer::ClipTokenizer;
+
+/// Whose networks compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// This crate's.
+    Native,
+    /// candle-transformers', for comparison; see [`crate::reference`].
+    Candle,
+}
+
+impl Engine {
+    /// The name that [`Engine::from_str`] takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Candle => "candle",
+        }
+    }
+}
+
+impl FromStr for Engine {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "native" => Ok(Self::Native),
+            "candle" => Ok(Self::Candle),
+            _ => Err(Error::invalid("engine", name, "native or candle")),
+        }
+    }
+}
+
+struct Loader<'a> {
+    folder: &'a ModelFolder,
+    device: Device,
+    dtype: DType,
+    residency: Vec<Residency>,
+}
+
+impl Loader<'_> {
+    fn open(&self, component: &str, rename: fn(&str) -> Option<String>) -> Result<MappedTensors> {
+        MappedTensors::open(&self.folder.weight_files(component)?)?.with_key_map(rename)
+    }
+
+    /// Builds one of this crate's networks and accounts for every tensor of its files.
+    fn native<Model>(
+        &mut self,
+        component: &'static str,
+        rename: fn(&str) -> Option<String>,
+        build: impl FnOnce(&Weights) -> Result<Model>,
+    ) -> Result<Model> {
+        let tensors = self.open(component, rename)?;
+        let stored_dtype = tensors.stored_dtype();
+        let weights = Weights::new(Box::new(tensors), self.dtype, &self.device);
+        let model = build(&weights)?;
+        let loaded = weights.finish(component)?;
+        self.note(component, stored_dtype, loaded);
+        Ok(model)
+    }
+
+    /// Builds one of candle's networks.
+    fn candle<Model>(
+        &mut self,
+        component: &'static str,
+        rename: fn(&str) -> Option<String>,
+        build: impl FnOnce(&MappedTensors, DType, &Device) -> Result<Model>,
+    ) -> Result<Model> {
+        let tensors = self.open(component, rename)?;
+        let model = build(&tensors, self.dtype, &self.device)?;
+        let names = tensors.names();
+        let elements: usize = names.iter().filter_map(|name| tensors.shape(name)).map(|s| s.iter().product::<usize>()).sum();
+        let loaded = Loaded { tensors: names.len(), bytes: elements * self.dtype.size_in_bytes() };
+        self.note(component, tensors.stored_dtype(), loaded);
+        Ok(model)
+    }
+
+    fn note(&mut self, component: &'static str, stored_dtype: &'static str, loaded: Loaded) {
+        self.residency.push(Residency {
+            component,
+            device: device::name(&self.device),
+            dtype: device::dtype_name(self.dtype),
+            stored_dtype,
+            tensors: loaded.tensors,
+            bytes: loaded.bytes,
+            storage: "copied",
+        });
+    }
+}
+
+fn as_stored(name: &str) -> Option<String> {
+    Some(name.to_string())
+}
+
+struct Networks {
+    text_encoder: Box<dyn TextEncoder>,
+    unet: Box<dyn Denoiser>,
+    vae: Box<dyn Autoencoder>,
+}
+
+fn native(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> {
+    Ok(Networks {
+        text_encoder: Box::new(native_text_encoder(loader, model)?),
+        unet: Box::new(loader.native("unet", as_stored, |weights| UNet2DConditionModel::new(weights, &model.unet))?),
+        vae: Box::new(loader.native("vae", vae_key, |weights| AutoencoderKl::new(weights, &model.vae))?),
+    })
+}
+
+fn native_text_encoder(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<ClipTextModel> {
+    loader.native("text_encoder", clip_text_key, |weights| ClipTextModel::new(weights, model.text_encoder.clone()))
+}
+
+fn candle(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> {
+    Ok(Networks {
+        text_encoder: match reference::Clip::preset(&model.text_encoder) {
+            Some(preset) => Box::new(loader.candle("text_encoder", clip_text_key, |tensors, dtype, device| {
+                reference::Clip::new(tensors, &preset, dtype, device)
+            })?),
+            None => Box::new(native_text_encoder(loader, model)?),
+        },
+        unet: Box::new(loader.candle("unet", as_stored, |tensors, dtype, device| {
+            reference::UNet::new(tensors, &model.unet, dtype, device)
+        })?),
+        vae: Box::new(loader.candle("vae", vae_key, |tensors, dtype, device| {
+            reference::Vae::new(tensors, &model.vae, dtype, device)
+        })?),
+    })
+}
+
+impl Pipeline {
+    /// Loads the model in the folder `path`, which is in diffusers' layout.
+    ///
+    /// `device` and `dtype` are as [`device::open`] and [`device::compute_dtype`] take them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
+    /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the folder.
+    pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine) -> Result<Self> {
+        let device = device::open(device)?;
+        let dtype = device::compute_dtype(&device, dtype)?;
+        let folder = ModelFolder::open(path)?;
+        let model = StableDiffusion::from_folder(&folder)?;
+        let tokenizer = ClipTokenizer::from_folder(&folder.tokenizer_dir("tokenizer")?)?;
+        let mut loader = Loader { folder: &folder, device, dtype, residency: Vec::new() };
+        let Networks { text_encoder, unet, vae } = match engine {
+            Engine::Native => native(&mut loader, &model)?,
+            Engine::Candle => candle(&mut loader, &model)?,
+        };
+        let Loader { device, residency, .. } = loader;
+        Ok(Self {
+            model,
+            tokenizer,
+            text_encoder,
+            unet,
+            vae,
+            device,
+            dtype,
+            engine,
+            residency,
+            resident_bytes: None,
+            decode_cost: None,
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! From a prompt to pictures, a file a stage: encode, prepare, denoise, decode.
+
+mod clock;
+mod decode;
+mod denoise;
+mod encode;
+mod load;
+mod prepare;
+
+use std::time::Duration;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::device::{self, Residency};
+use crate::error::{Error, Result};
+use crate::family::StableDiffusion;
+use crate::models::{Autoencoder, Denoiser, Posterior, TextEncoder};
+use crate::params::GenerationParams;
+use crate::progress::{CancelToken, Observer, Phase};
+use crate::schedulers::{SchedulerKind, SchedulerOptions};
+use crate::tokenizer::{ClipTokenizer, Truncation};
+
+use clock::Clock;
+pub use decode::Rgb8;
+pub use load::Engine;
+
+/// Growth of the process between two generations that is worth a word, in bytes.
+const GROWTH: u64 = 64 << 20;
+
+/// A model in memory.
+pub struct Pipeline {
+    model: StableDiffusion,
+    tokenizer: ClipTokenizer,
+    text_encoder: Box<dyn TextEncoder>,
+    unet: Box<dyn Denoiser>,
+    vae: Box<dyn Autoencoder>,
+    device: Device,
+    dtype: DType,
+    engine: Engine,
+    residency: Vec<Residency>,
+    resident_bytes: Option<u64>,
+    decode_cost: Option<DecodeCost>,
+}
+
+/// What decoding one picture of a size took, for the next estimate.
+#[derive(Clone, Copy)]
+struct DecodeCost {
+    pixels: usize,
+    time: Duration,
+}
+
+/// The sampler of one generation.
+#[derive(Debug, Clone, Default)]
+pub struct Sampler {
+    /// None takes the model's own.
+    pub kind: Option<SchedulerKind>,
+    /// Spacing, sigmas, eta.
+    pub options: SchedulerOptions,
+}
+
+/// A prompt that was longer than the text encoder's window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptTruncation {
+    /// `prompt` or `negative_prompt`.
+    pub field: &'static str,
+    /// What was cut.
+    pub truncation: Truncation,
+}
+
+/// What one generation made.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// One picture a seed.
+    pub images: Vec<Rgb8>,
+    /// Seed of each picture.
+    pub seeds: Vec<u64>,
+    /// Time of each phase.
+    pub timings: Vec<(Phase, Duration)>,
+    /// From the call to the last picture.
+    pub total: Duration,
+    /// Prompts that were cut.
+    pub truncations: Vec<PromptTruncation>,
+    /// What was given and had no effect, in words.
+    pub warnings: Vec<String>,
+    /// What moved or grew in memory, in words.
+    pub residency_events: Vec<String>,
+    /// The scheduler that drew.
+    pub scheduler: SchedulerKind,
+}
+
+impl Pipeline {
+    /// Draws `params.seeds().len()` pictures, one after the other, so that each has the bits that it would have alone.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] within a step of `cancel`; whatever `observer` returned; [`Error::OutOfMemory`] before
+    /// anything is computed if the machine's free memory is plainly too small; [`Error::Inference`] for pictures
+    /// that are not finite.
+    pub fn generate(
+        &mut self,
+        params: &GenerationParams,
+        sampler: &Sampler,
+        observer: &mut dyn Observer,
+        cancel: &CancelToken,
+    ) -> Result<Generation> {
+        let kind = sampler.kind.unwrap_or(self.model.scheduler.default_kind());
+        self.require_memory(params)?;
+        let pixels = params.height() * params.width();
+        let decode_time = self.decode_cost.map(|cost| cost.time.mul_f64(pixels as f64 / cost.pixels as f64));
+        let mut clock = Clock::start(params, decode_time, observer, cancel)?;
+
+        let (embeddings, truncations) = self.encode(params)?;
+        clock.finish(Phase::Encode)?;
+        let drawings = self.prepare(params, kind, &sampler.options)?;
+        clock.finish(Phase::Prepare)?;
+        let mut latents = Vec::with_capacity(drawings.len());
+        for (image, drawing) in drawings.into_iter().enumerate() {
+            latents.push(self.denoise(params, drawing, &embeddings, image, &mut clock)?);
+        }
+        clock.finish(Phase::Denoise)?;
+        let mut images = Vec::with_capacity(latents.len());
+        for (image, latents) in latents.iter().enumerate() {
+            images.push(self.decode(latents, cancel)?);
+            clock.step(Phase::Decode, image)?;
+        }
+        clock.finish(Phase::Decode)?;
+
+        let (timings, total) = clock.stop();
+        if let Some((_, time)) = timings.iter().find(|(phase, _)| *phase == Phase::Decode) {
+            self.decode_cost = Some(DecodeCost { pixels, time: time.div_f64(images.len() as f64) });
+        }
+        Ok(Generation {
+            images,
+            seeds: params.seeds().to_vec(),
+            timings,
+            total,
+            truncations,
+            warnings: self.ineffective(params, kind, &sampler.options),
+            residency_events: self.residency_events(),
+            scheduler: kind,
+        })
+    }
+
+    fn require_memory(&self, params: &GenerationParams) -> Result<()> {
+        if !self.device.is_cpu() {
+            return Ok(());
+        }
+        let (needed, mib) = (self.model.decode_bytes(params.height(), params.width()), 1 << 20);
+        match device::available_bytes() {
+            Some(available) if available < needed => Err(Error::OutOfMemory(format!(
+                "a picture of {} x {} takes about {} MiB to decode, and {} MiB are free",
+                params.width(),
+                params.height(),
+                needed / mib,
+                available / mib
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn ineffective(&self, params: &GenerationParams, kind: SchedulerKind, options: &SchedulerOptions) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if params.negative_prompt().is_some_and(|prompt| !prompt.is_empty()) && !params.is_guided() {
+            let scale = params.guidance_scale();
+            warnings.push(format!("negative_prompt has no effect at guidance_scale {scale}: guidance begins above 1"));
+        }
+        if options.eta > 0.0 && kind != SchedulerKind::Ddim {
+            warnings.push(format!("eta has no effect on the scheduler {}: only ddim uses it", kind.name()));
+        }
+        if options.use_karras_sigmas == Some(true) && !kind.has_karras_sigmas() {
+            warnings.push(format!("use_karras_sigmas has no effect on the scheduler {}", kind.name()));
+        }
+        warnings
+    }
+
+    fn residency_events(&mut self) -> Vec<String> {
+        let Some(now) = device::resident_bytes() else { return Vec::new() };
+        let before = self.resident_bytes.replace(now);
+        match before.map(|before| now.saturating_sub(before)) {
+            Some(growth) if growth > GROWTH => {
+                vec![format!("the process grew by {} MiB since the last generation", growth >> 20)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The model's configurations and defaults.
+    pub fn model(&self) -> &StableDiffusion {
+        &self.model
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &ClipTokenizer {
+        &self.tokenizer
+    }
+
+    /// The device that everything is on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The dtype that everything is computed in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The engine that computes.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Where the bytes of each component are.
+    pub fn residency(&self) -> &[Residency] {
+        &self.residency
+    }
+
+    /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) and `embeddings` (batch, window, width).
+    pub fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor) -> Result<Tensor> {
+        let (sample, embeddings) = (self.bring(sample)?, self.bring(embeddings)?);
+        self.give(&self.unet.predict(&sample, timestep, &embeddings, &CancelToken::new())?)
+    }
+
+    /// Pixels, f32 (batch, 3, height, width), about -1 to 1, of unscaled `latents`.
+    pub fn vae_decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.give(&self.vae.decode(&self.bring(latents)?, &CancelToken::new())?)
+    }
+
+    /// The posterior over unscaled latents of `pixels`, f32 (batch, 3, height, width) in -1 to 1.
+    pub fn vae_encode(&self, pixels: &Tensor) -> Result<Posterior> {
+        let posterior = self.vae.encode(&self.bring(pixels)?, &CancelToken::new())?;
+        Ok(Posterior { mean: self.give(&posterior.mean)?, std: self.give(&posterior.std)? })
+    }
+
+    fn bring(&self, tensor: &Tensor) -> Result<Tensor> {
+        Ok(tensor.to_device(&self.device)?.to_dtype(self.dtype)?)
+    }
+
+    fn give(&self, tensor: &Tensor) -> Result<Tensor> {
+        Ok(tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?)
+    }
+}

@@ -1,0 +1,180 @@
+//! The `candle` engine: candle-transformers' own stable_diffusion networks behind the traits of [`crate::models`].
+//!
+//! It is the yardstick for cross-checks and benchmarks. Where candle departs from diffusers it departs too: CLIP's
+//! gelu is the tanh one, and the VAE gives no mode.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use candle_core::{DType, Device, Module, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
+
+use crate::error::{Error, Result};
+use crate::models::{
+    Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Denoiser, Posterior, TextEncoder,
+    UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
+};
+use crate::nn::weights::TensorSource;
+use crate::progress::CancelToken;
+
+/// Hands every tensor of `source` to candle, plain: variables would keep every intermediate for a backward pass.
+fn builder(
+    source: &dyn TensorSource,
+    dtype: DType,
+    device: &Device,
+    rename: impl Fn(String) -> String,
+) -> Result<VarBuilder<'static>> {
+    let mut tensors = HashMap::new();
+    for name in source.names() {
+        let tensor = source.load(&name, dtype, device)?;
+        tensors.insert(rename(name), tensor);
+    }
+    Ok(VarBuilder::from_tensors(tensors, dtype, device))
+}
+
+fn misfit(error: candle_core::Error) -> Error {
+    Error::Checkpoint(format!("the candle engine cannot build this model: {error}"))
+}
+
+/// candle's `ClipTextTransformer`.
+pub struct Clip {
+    model: Mutex<clip::ClipTextTransformer>,
+    window: usize,
+    device: Device,
+}
+
+impl Clip {
+    /// The preset of candle's that has this shape, if there is one: the fields of its configuration are private.
+    pub fn preset(config: &ClipTextConfig) -> Option<clip::Config> {
+        let shape = |hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, hidden_act| ClipTextConfig {
+            vocab_size: 49_408,
+            hidden_size,
+            intermediate_size,
+            num_hidden_layers,
+            num_attention_heads,
+            max_position_embeddings: 77,
+            hidden_act,
+            layer_norm_eps: 1e-5,
+        };
+        if *config == shape(768, 3072, 12, 12, Activation::QuickGelu) {
+            Some(clip::Config::v1_5())
+        } else if *config == shape(1024, 4096, 23, 16, Activation::Gelu) {
+            Some(clip::Config::v2_1())
+        } else {
+            None
+        }
+    }
+
+    /// Builds from tensors named as transformers 5 names them.
+    pub fn new(source: &dyn TensorSource, preset: &clip::Config, dtype: DType, device: &Device) -> Result<Self> {
+        let weights = builder(source, dtype, device, |name| format!("text_model.{name}"))?;
+        let model = clip::ClipTextTransformer::new(weights, preset).map_err(misfit)?;
+        Ok(Self { model: Mutex::new(model), window: preset.max_position_embeddings, device: device.clone() })
+    }
+}
+
+impl TextEncoder for Clip {
+    fn encode(&self, ids: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::new(ids, &self.device)?.unsqueeze(0)?;
+        let model = self.model.lock().map_err(|_| Error::Inference("the text encoder panicked before".into()))?;
+        Ok(model.forward(&ids)?)
+    }
+
+    fn window(&self) -> usize {
+        self.window
+    }
+}
+
+/// candle's `UNet2DConditionModel`.
+pub struct UNet(unet_2d::UNet2DConditionModel);
+
+impl UNet {
+    /// Builds from tensors named as diffusers names them.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a shape that candle's configuration cannot say.
+    pub fn new(
+        source: &dyn TensorSource,
+        config: &UNet2DConditionConfig,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let weights = builder(source, dtype, device, |name| name)?;
+        let flash = cfg!(feature = "flash-attn") && device.is_cuda();
+        let (inputs, outputs) = (config.in_channels, config.out_channels);
+        unet_2d::UNet2DConditionModel::new(weights, inputs, outputs, flash, unet_config(config)?)
+            .map(Self)
+            .map_err(misfit)
+    }
+}
+
+fn unet_config(config: &UNet2DConditionConfig) -> Result<unet_2d::UNet2DConditionModelConfig> {
+    let mirrored = config.down_block_types.iter().eq(config.up_block_types.iter().rev());
+    let layers_per_block = config.layers_per_block[0];
+    let uniform = config.layers_per_block.iter().all(|layers| *layers == layers_per_block);
+    if !mirrored || !uniform || config.mid_block_type == UNetMidKind::Absent {
+        return Err(Error::Checkpoint(
+            "unet: the candle engine takes only mirrored blocks, one number of layers, and a middle block".into(),
+        ));
+    }
+    let blocks = config.down_block_types.iter().enumerate().map(|(level, kind)| unet_2d::BlockConfig {
+        out_channels: config.block_out_channels[level],
+        use_cross_attn: (*kind == UNetBlockKind::CrossAttention).then(|| config.transformer_layers_per_block[level]),
+        attention_head_dim: config.num_attention_heads[level],
+    });
+    Ok(unet_2d::UNet2DConditionModelConfig {
+        center_input_sample: false,
+        flip_sin_to_cos: config.flip_sin_to_cos,
+        freq_shift: config.freq_shift,
+        blocks: blocks.collect(),
+        layers_per_block,
+        downsample_padding: config.downsample_padding,
+        mid_block_scale_factor: 1.0,
+        norm_num_groups: config.norm_num_groups,
+        norm_eps: config.norm_eps,
+        cross_attention_dim: config.cross_attention_dim,
+        sliced_attention_size: None,
+        use_linear_projection: config.use_linear_projection,
+    })
+}
+
+impl Denoiser for UNet {
+    fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        cancel.check()?;
+        Ok(self.0.forward(sample, timestep, embeddings)?)
+    }
+}
+
+/// candle's `AutoEncoderKL`.
+pub struct Vae(vae::AutoEncoderKL);
+
+impl Vae {
+    /// Builds from tensors named as diffusers names them.
+    pub fn new(source: &dyn TensorSource, config: &AutoencoderKlConfig, dtype: DType, device: &Device) -> Result<Self> {
+        if !config.mid_block_add_attention {
+            return Err(Error::Checkpoint("vae: the candle engine takes only a middle block with attention".into()));
+        }
+        let weights = builder(source, dtype, device, |name| name)?;
+        let shape = vae::AutoEncoderKLConfig {
+            block_out_channels: config.block_out_channels.clone(),
+            layers_per_block: config.layers_per_block,
+            latent_channels: config.latent_channels,
+            norm_num_groups: config.norm_num_groups,
+            use_quant_conv: config.use_quant_conv,
+            use_post_quant_conv: config.use_post_quant_conv,
+        };
+        vae::AutoEncoderKL::new(weights, config.in_channels, config.out_channels, shape).map(Self).map_err(misfit)
+    }
+}
+
+impl Autoencoder for Vae {
+    fn encode(&self, _pixels: &Tensor, _cancel: &CancelToken) -> Result<Posterior> {
+        Err(Error::Inference("the candle engine's VAE gives only an unseeded sample, no posterior".into()))
+    }
+
+    fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        cancel.check()?;
+        Ok(self.0.decode(latents)?)
+    }
+}
