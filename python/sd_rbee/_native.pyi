@@ -1,7 +1,9 @@
 """The native engine. Everything here releases the GIL while it computes and raises the classes of `sd_rbee.errors`."""
 
-from collections.abc import Buffer, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, final
+
+from typing_extensions import Buffer
 
 __version__: str
 
@@ -119,8 +121,10 @@ class Generation:
         """What moved or grew in memory since the model was loaded; empty when nothing did."""
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters as they were used, every default filled in: width, height, num_inference_steps,
-        guidance_scale, scheduler, eta, timestep_spacing, use_karras_sigmas."""
+        """The parameters as they were used, every default filled in.
+
+        Keys: width, height, num_inference_steps, guidance_scale, scheduler, eta, timestep_spacing, use_karras_sigmas.
+        """
 
 @final
 class Pipeline:
@@ -226,4 +230,4 @@ def cpu_features() -> list[str]:
     """Instruction sets found on this machine."""
 
 def devices() -> list[str]:
-    """Devices that can be opened now: cpu, cuda:0, metal:0 …"""
+    """Devices that can be opened now, such as cpu, cuda:0 and metal:0."""

@@ -1,0 +1,80 @@
+"""The command group, and the one place where failures become messages and exit codes."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn, TextIO
+
+import click
+
+import sd_rbee
+from sd_rbee.cli.failures import exit_code, message
+from sd_rbee.cli.generate import generate
+from sd_rbee.cli.info import info
+from sd_rbee.cli.options import State, debug_option
+from sd_rbee.cli.verify import verify
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"sd-rbee {sd_rbee.__version__}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+@debug_option
+def app() -> None:
+    """Stable Diffusion without PyTorch.
+
+    Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable model, 4 device or memory, 130 interrupted.
+    """
+
+
+for command in (generate, info, verify):
+    app.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code."""
+    _keep_odd_names(sys.stdout)
+    state = State(debug=os.environ.get("SD_RBEE_DEBUG", "") not in ("", "0"))
+    try:
+        outcome = app.main(args=arguments, prog_name="sd-rbee", standalone_mode=False, obj=state)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        _abandon_stdout()
+        return 1
+    except (Exception, KeyboardInterrupt, click.Abort) as error:
+        if state.debug:
+            traceback.print_exception(error)
+        else:
+            click.echo(f"sd-rbee: {message(error, [*generate.params])}", err=True)
+        return exit_code(error)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def main() -> NoReturn:
+    """The entry point of the command."""
+    sys.exit(run())
+
+
+def _keep_odd_names(stream: TextIO) -> None:
+    """Lets stdout print any file name that the system may give, whatever its encoding."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
+        reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+def _abandon_stdout() -> None:
+    """The reader is gone; the interpreter's own flush at exit must not complain of it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

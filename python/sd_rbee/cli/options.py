@@ -1,0 +1,52 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from sd_rbee import models
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@dataclass
+class State:
+    """What the options of a command line set for its end.
+
+    Attributes:
+        debug: Whether a failure shows its traceback.
+    """
+
+    debug: bool = False
+
+
+def _set_debug(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        context.find_root().ensure_object(State).debug = True
+
+
+def debug_option(command: Decorated) -> Decorated:
+    """`--debug`, before or after the command's name."""
+    return click.option(
+        "--debug",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set_debug,
+        help="Show tracebacks; SD_RBEE_DEBUG=1 does the same.",
+    )(command)
+
+
+def model_options(command: Decorated) -> Decorated:
+    """`--model`, `--device` and `--dtype`."""
+    for option in (
+        click.option("--dtype", metavar="TYPE", default="auto", show_default=True, help="f32, f16 or bf16."),
+        click.option("--device", metavar="DEVICE", default="auto", show_default=True, help="cpu, cuda:0, metal:0 …"),
+        click.option(
+            "--model", metavar="MODEL", default=models.DEFAULT, show_default=True, help="An alias or a folder."
+        ),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,47 @@
+"""Which model a name or a path means."""
+
+import os
+from pathlib import Path
+
+from sd_rbee.errors import InvalidParamsError, ModelNotFoundError
+
+DEFAULT = "pollen"
+_EMBEDDED = {DEFAULT: Path(__file__).parent / "pollen"}
+
+
+def available() -> dict[str, Path]:
+    """The models at hand, by alias."""
+    return {alias: folder for alias, folder in _EMBEDDED.items() if (folder / "model_index.json").is_file()}
+
+
+def resolve(model: str | os.PathLike[str]) -> Path:
+    """The folder of an alias or of a path; an alias wins over a folder of the same name, `./name` is the folder.
+
+    Raises:
+        ModelNotFoundError: Neither an alias nor an existing path.
+        InvalidParamsError: Neither a str nor a path.
+    """
+    try:
+        text = os.fspath(model)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise InvalidParamsError("model", type(model).__name__, "an alias or a path, as str or os.PathLike")
+    if isinstance(model, str) and model in (models := available()):
+        return models[model]
+    path = Path(text).expanduser()
+    try:
+        text.encode()
+        if text and path.exists():
+            return path.absolute()
+    except (OSError, ValueError):
+        # Not a name that this file system can hold.
+        pass
+    shown = text if len(text) <= 200 else text[:200] + "…"
+    aliases = ", ".join(available()) or "none"
+    raise ModelNotFoundError(f"no model {shown!r}: not an alias (at hand: {aliases}) and not an existing folder")
+
+
+def name(model: str | os.PathLike[str]) -> str:
+    """What a model is called in a picture's metadata: its alias, or its folder's name without the way there."""
+    return model if isinstance(model, str) and model in _EMBEDDED else resolve(model).resolve().name

@@ -1,0 +1,263 @@
+"""A loaded model and what can be done with it."""
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, Literal, Unpack
+
+from sd_rbee import images, metadata, models, streaming
+from sd_rbee.backend import native
+from sd_rbee.errors import InvalidParamsError, TruncatedPromptWarning
+from sd_rbee.events import Event
+from sd_rbee.result import GenerationResult
+from sd_rbee.spec import GenerationParameters, GenerationSpec, check_text, shorten
+
+Engine = Literal["native", "candle"]
+OnStep = Callable[[native.Step], object]
+
+_log = logging.getLogger("sd_rbee")
+_loaded: dict[tuple[str, str, str, str], "Pipeline"] = {}
+_loading = threading.Lock()
+
+
+class Pipeline:
+    """A model in memory. Any thread may call it; one generation runs at a time and the next waits for it."""
+
+    def __init__(self, engine: native.Pipeline, model: str) -> None:
+        self._native = engine
+        self._model = model
+
+    @classmethod
+    def load(
+        cls,
+        path_or_alias: str | os.PathLike[str] = models.DEFAULT,
+        device: str = "auto",
+        dtype: str = "auto",
+        engine: Engine = "native",
+    ) -> "Pipeline":
+        """Loads a model.
+
+        Args:
+            path_or_alias: A folder in diffusers layout, or the alias of a model at hand.
+            device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
+            dtype: f32, f16 or bf16; auto is the device's best.
+            engine: `native` is ours, `candle` the reference that it is compared with.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            CheckpointError: The model's files cannot be used.
+            DeviceError: The device is absent.
+            InvalidParamsError: An argument that means nothing.
+        """
+        folder = models.resolve(path_or_alias)
+        options = {"device": device, "dtype": dtype, "engine": engine}
+        for field, value in options.items():
+            check_text(field, value)
+        loaded = native.Pipeline.load(str(folder), **options)
+        _log.info("%s on %s in %s, engine %s", path_or_alias, loaded.device, loaded.dtype, loaded.engine)
+        return cls(loaded, models.name(path_or_alias))
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        num_images_per_prompt: int = 1,
+        seed: int | None = None,
+        scheduler: str | None = None,
+        eta: float = 0.0,
+        timestep_spacing: str | None = None,
+        use_karras_sigmas: bool | None = None,
+        on_step: OnStep | None = None,
+        cancel: native.CancelToken | None = None,
+    ) -> GenerationResult:
+        """Draws pictures; what is None is the model's own default.
+
+        Args:
+            prompt: What to draw.
+            negative_prompt: What to keep away from.
+            height: In pixels, a multiple of `size_multiple`.
+            width: In pixels, a multiple of `size_multiple`.
+            num_inference_steps: Sampling steps.
+            guidance_scale: How closely to follow the prompt; 1 or less turns guidance off.
+            num_images_per_prompt: How many pictures.
+            seed: Of the first picture, 0 to 2**64 - 1; picture i has seed + i. None chooses one at random.
+            scheduler: ddim, euler, euler-ancestral, dpm++-2m …
+            eta: Noise that ddim adds at each step, 0 to 1.
+            timestep_spacing: leading, trailing or linspace.
+            use_karras_sigmas: Whether the noise levels are those of Karras et al.
+            on_step: Called with each finished unit of work on this thread; what it raises ends the generation.
+            cancel: A token that ends the generation within a step when it is cancelled.
+
+        Raises:
+            InvalidParamsError: An argument of the wrong type or out of its range.
+            Cancelled: `cancel` was set.
+            InferenceError: The computation failed.
+        """
+        spec = GenerationSpec(
+            prompt,
+            negative_prompt=negative_prompt,
+            height=height,
+            width=width,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            num_images_per_prompt=num_images_per_prompt,
+            seed=seed,
+            scheduler=scheduler,
+            eta=eta,
+            timestep_spacing=timestep_spacing,
+            use_karras_sigmas=use_karras_sigmas,
+        )
+        if on_step is not None and not callable(on_step):
+            raise InvalidParamsError("on_step", shorten(on_step), "a callable of one argument, or None")
+        result = self._run(spec, on_step, _check_token(cancel))
+        _warn(result.truncations)
+        return result
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        cancel: native.CancelToken | None = None,
+        **parameters: Unpack[GenerationParameters],
+    ) -> Generator[Event, None, None]:
+        """`generate` as an iterator: `Started`, `Progress` after each unit of work, `Complete` with the result.
+
+        The work starts with the first event asked for. Closing the iterator, or leaving a `for` loop over it, cancels
+        within a step. Errors are raised from the iterator, those of the arguments at once. A truncated prompt is told
+        by the result, not by a warning.
+        """
+        spec = GenerationSpec(prompt, **parameters)
+        token = _check_token(cancel) or native.CancelToken()
+        return streaming.stream(lambda *hooks: self._run(spec, *hooks), token, spec.num_images_per_prompt)
+
+    def astream(
+        self,
+        prompt: str,
+        *,
+        cancel: native.CancelToken | None = None,
+        **parameters: Unpack[GenerationParameters],
+    ) -> AsyncGenerator[Event, None]:
+        """`stream` for `async for`; the event loop stays free."""
+        spec = GenerationSpec(prompt, **parameters)
+        token = _check_token(cancel) or native.CancelToken()
+        return streaming.astream(lambda *hooks: self._run(spec, *hooks), token, spec.num_images_per_prompt)
+
+    @property
+    def model(self) -> str:
+        """The model's alias, or its folder's name."""
+        return self._model
+
+    @property
+    def device(self) -> str:
+        """Where it computes, such as cpu, cuda:0 or metal:0."""
+        return self._native.device
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in: f32, f16 or bf16."""
+        return self._native.dtype
+
+    @property
+    def engine(self) -> str:
+        """`native` or `candle`."""
+        return self._native.engine
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The model's own height, width, num_inference_steps, guidance_scale and scheduler."""
+        return self._native.defaults
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this."""
+        return self._native.size_multiple
+
+    @property
+    def residency(self) -> list[native.Residency]:
+        """Where each component's bytes are."""
+        return self._native.residency
+
+    @property
+    def native_pipeline(self) -> native.Pipeline:
+        """The engine's own object, which has a method for each part of the model."""
+        return self._native
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.model} on {self.device} in {self.dtype}, engine {self.engine}>"
+
+    def _run(self, spec: GenerationSpec, on_step: OnStep | None, cancel: native.CancelToken | None) -> GenerationResult:
+        made = self._native.generate(**spec.arguments(), on_step=on_step, cancel=cancel)
+        parameters = {
+            "prompt": spec.prompt,
+            "negative_prompt": spec.negative_prompt,
+            **made.parameters,
+            "model": self.model,
+            "engine": self.engine,
+            "device": self.device,
+            "dtype": self.dtype,
+            "version": native.__version__,
+        }
+        pixels, seeds = made.images, made.seeds
+        recipes = [metadata.recipe(parameters, seed=seed, image=index) for index, seed in enumerate(seeds)]
+        return GenerationResult(
+            images=[images.to_pil(image, recipe) for image, recipe in zip(pixels, recipes, strict=True)],
+            pixels=pixels,
+            seeds=seeds,
+            timings=made.timings,
+            truncations=made.truncations,
+            residency_events=made.residency_events,
+            parameters=parameters,
+        )
+
+
+def generate(
+    prompt: str,
+    *,
+    model: str | os.PathLike[str] = models.DEFAULT,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine: Engine = "native",
+    on_step: OnStep | None = None,
+    cancel: native.CancelToken | None = None,
+    **parameters: Unpack[GenerationParameters],
+) -> GenerationResult:
+    """Draws pictures with a model that stays loaded until the process ends; arguments are `Pipeline.generate`'s.
+
+    For a model whose memory is to be given back, use `Pipeline.load` and drop it.
+    """
+    # Before the seconds that loading may take.
+    GenerationSpec(prompt, **parameters)
+    pipe = _shared(model, device, dtype, engine)
+    return pipe.generate(prompt, on_step=on_step, cancel=cancel, **parameters)
+
+
+def _shared(model: str | os.PathLike[str], device: str, dtype: str, engine: Engine) -> Pipeline:
+    key = (
+        str(models.resolve(model)),
+        check_text("device", device),
+        check_text("dtype", dtype),
+        check_text("engine", engine),
+    )
+    with _loading:
+        if key not in _loaded:
+            _loaded[key] = Pipeline.load(model, device, dtype, engine)
+        return _loaded[key]
+
+
+def _check_token(cancel: native.CancelToken | None) -> native.CancelToken | None:
+    if cancel is not None and not isinstance(cancel, native.CancelToken):
+        raise InvalidParamsError("cancel", shorten(cancel), "a CancelToken, or None")
+    return cancel
+
+
+def _warn(truncations: list[native.Truncation]) -> None:
+    for cut in truncations:
+        message = f"{cut.prompt} has {cut.total} tokens, {cut.kept} were read; not seen: {shorten(cut.dropped_text)}"
+        warnings.warn(message, TruncatedPromptWarning, stacklevel=3)

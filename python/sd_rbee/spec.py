@@ -1,0 +1,134 @@
+"""What is to be drawn, with every value of the right type; ranges are the engine's to check."""
+
+import dataclasses
+import math
+import numbers
+import operator
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+from sd_rbee.errors import InvalidParamsError
+
+_INT_LIMIT = 2**32
+_SEED_LIMIT = 2**64
+
+
+class GenerationParameters(TypedDict, total=False):
+    """Keyword arguments of a generation, named as in diffusers; those left out or None are the model's own."""
+
+    negative_prompt: str | None
+    height: int | None
+    width: int | None
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    num_images_per_prompt: int
+    seed: int | None
+    scheduler: str | None
+    eta: float
+    timestep_spacing: str | None
+    use_karras_sigmas: bool | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GenerationSpec:
+    """One generation asked for.
+
+    Raises:
+        InvalidParamsError: A value of the wrong type, or a number that the engine cannot hold.
+    """
+
+    prompt: str
+    _: dataclasses.KW_ONLY
+    negative_prompt: str | None = None
+    height: int | None = None
+    width: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    num_images_per_prompt: int = 1
+    seed: int | None = None
+    scheduler: str | None = None
+    eta: float = 0.0
+    timestep_spacing: str | None = None
+    use_karras_sigmas: bool | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            object.__setattr__(self, field.name, _CHECKS[field.name](field.name, value))
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments for the engine."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def shorten(value: object) -> str:
+    """A value's text for a message, at most 80 characters."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an int of {value.bit_length()} bits"
+    text = repr(value[:81] if isinstance(value, str) else value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def check_text(field: str, value: object) -> str:
+    """The value as a str that UTF-8 can hold."""
+    if not isinstance(value, str):
+        raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", "one str")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidParamsError(field, f"a lone surrogate at {error.start}", "text that UTF-8 can hold") from None
+    return value
+
+
+def _check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
+    least = 0 if field == "seed" else 1
+    allowed = f"an int from {least} to {limit - 1}"
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", allowed)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", allowed) from None
+    if not least <= number < limit:
+        raise InvalidParamsError(field, shorten(number), allowed)
+    return number
+
+
+def _check_seed(field: str, value: object) -> int:
+    return _check_int(field, value, _SEED_LIMIT)
+
+
+def _check_float(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", "a finite number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidParamsError(field, shorten(value), "a finite number")
+    return number
+
+
+def _check_bool(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", "True, False or None")
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "prompt": check_text,
+    "negative_prompt": check_text,
+    "height": _check_int,
+    "width": _check_int,
+    "num_inference_steps": _check_int,
+    "guidance_scale": _check_float,
+    "num_images_per_prompt": _check_int,
+    "seed": _check_seed,
+    "scheduler": check_text,
+    "eta": _check_float,
+    "timestep_spacing": check_text,
+    "use_karras_sigmas": _check_bool,
+}
