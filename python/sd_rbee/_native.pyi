@@ -94,7 +94,11 @@ class Residency:
     @property
     def device(self) -> str: ...
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """The dtype in memory."""
+    @property
+    def stored_dtype(self) -> str:
+        """The dtype in the file."""
     @property
     def tensors(self) -> int: ...
     @property
@@ -116,6 +120,9 @@ class Generation:
         """Seconds by phase: encode, prepare, denoise, decode, total."""
     @property
     def truncations(self) -> list[Truncation]: ...
+    @property
+    def warnings(self) -> list[str]:
+        """What was given and had no effect, such as a negative prompt without guidance."""
     @property
     def residency_events(self) -> list[str]:
         """What moved or grew in memory since the model was loaded; empty when nothing did."""

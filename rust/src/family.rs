@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::json;
 
 use crate::checkpoint::ModelFolder;
 use crate::error::{Error, Result};
-use crate::models::{AutoencoderKlConfig, ClipTextConfig, UNet2DConditionConfig};
-use crate::params::Defaults;
+use crate::files;
+use crate::models::{AutoencoderKlConfig, ClipTextConfig, Fields, UNet2DConditionConfig};
+use crate::params::{Defaults, MAX_GUIDANCE, MAX_STEPS};
 use crate::schedulers::SchedulerConfig;
 
+/// Most bytes of a file that says a few numbers.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Steps of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
 const DEFAULT_STEPS: usize = 50;
 /// Guidance of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
@@ -82,17 +85,11 @@ fn agree(left: (&str, usize), right: (&str, usize)) -> Result<()> {
 }
 
 fn generation_config(folder: &Path) -> Result<(usize, f64)> {
-    let path = folder.join("generation_config.json");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((DEFAULT_STEPS, DEFAULT_GUIDANCE)),
-        Err(error) => return Err(Error::Checkpoint(format!("generation_config.json: {error}"))),
-    };
-    let value: Value =
-        serde_json::from_str(&text).map_err(|error| Error::Checkpoint(format!("generation_config.json: {error}")))?;
-    let fields = crate::models::Fields::new("generation_config.json", &value)?;
+    const NAME: &str = "generation_config.json";
+    let value = files::read_optional_json(&folder.join(NAME), NAME, MAX_CONFIG_BYTES)?.unwrap_or_else(|| json!({}));
+    let fields = Fields::new(NAME, &value)?;
     Ok((
-        fields.size("num_inference_steps", DEFAULT_STEPS, 1..=crate::params::MAX_STEPS)?,
-        fields.number("guidance_scale", DEFAULT_GUIDANCE, 0.0..=crate::params::MAX_GUIDANCE)?,
+        fields.size("num_inference_steps", DEFAULT_STEPS, 1..=MAX_STEPS)?,
+        fields.number("guidance_scale", DEFAULT_GUIDANCE, 0.0..=MAX_GUIDANCE)?,
     ))
 }

@@ -6,6 +6,7 @@
 pub mod error;
 
 pub mod device;
+mod files;
 pub mod params;
 pub mod progress;
 
@@ -20,12 +21,11 @@ pub mod checkpoint;
 pub mod family;
 pub mod tokenizer;
 
-pub mod pipeline;
 pub mod reference;
+
+pub mod pipeline;
 
 #[cfg(feature = "python")]
 mod bindings;
-#[cfg(any(feature = "python", test))]
-mod files;
 
 pub use error::{Error, Result};

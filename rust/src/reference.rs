@@ -47,16 +47,17 @@ pub struct Clip {
 impl Clip {
     /// The preset of candle's that has this shape, if there is one: the fields of its configuration are private.
     pub fn preset(config: &ClipTextConfig) -> Option<clip::Config> {
-        let shape = |hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, hidden_act| ClipTextConfig {
-            vocab_size: 49_408,
-            hidden_size,
-            intermediate_size,
-            num_hidden_layers,
-            num_attention_heads,
-            max_position_embeddings: 77,
-            hidden_act,
-            layer_norm_eps: 1e-5,
-        };
+        let shape =
+            |hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, hidden_act| ClipTextConfig {
+                vocab_size: 49_408,
+                hidden_size,
+                intermediate_size,
+                num_hidden_layers,
+                num_attention_heads,
+                max_position_embeddings: 77,
+                hidden_act,
+                layer_norm_eps: 1e-5,
+            };
         if *config == shape(768, 3072, 12, 12, Activation::QuickGelu) {
             Some(clip::Config::v1_5())
         } else if *config == shape(1024, 4096, 23, 16, Activation::Gelu) {

@@ -65,7 +65,7 @@ pub fn observed<T: Send>(
     let (steps, arriving) = sync_channel(0);
     let (hear, heard) = sync_channel(1);
     let on_step = on_step.as_ref();
-    let (result, interruption) = py.detach(|| {
+    let (result, interruption) = py.detach(move || {
         thread::scope(|scope| {
             let worker = scope.spawn(move || guard(|| work(&mut Relay { steps, heard }, cancel)));
             let mut interruption = None;

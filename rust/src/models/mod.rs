@@ -10,8 +10,8 @@ mod unet_config;
 mod vae;
 
 pub use crate::nn::Activation;
-pub use config::Fields;
 pub use clip::{ClipTextConfig, ClipTextModel};
+pub use config::Fields;
 pub use unet::UNet2DConditionModel;
 pub use unet_config::{UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
 pub use vae::{AutoencoderKl, AutoencoderKlConfig};
@@ -62,5 +62,10 @@ impl Posterior {
         let halves = moments.chunk(2, 1)?;
         let (mean, log_variance) = (halves[0].contiguous()?, halves[1].contiguous()?);
         Ok(Self { mean, std: (log_variance.clamp(-30f32, 20f32)? * 0.5)?.exp()? })
+    }
+
+    /// The value at `noise`, standard normal of the mean's shape.
+    pub fn sample(&self, noise: &Tensor) -> Result<Tensor> {
+        Ok((&self.mean + (&self.std * noise)?)?)
     }
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::params::GenerationParams;
 use crate::progress::{CancelToken, Observer, Phase, Step};
 
 /// Measures one generation and tells its observer.
@@ -22,13 +21,13 @@ pub struct Clock<'a> {
 impl<'a> Clock<'a> {
     /// `decode_time` is what decoding one image is expected to take.
     pub fn start(
-        params: &GenerationParams,
+        images: usize,
         decode_time: Option<Duration>,
         observer: &'a mut dyn Observer,
         cancel: &'a CancelToken,
     ) -> Result<Self> {
         cancel.check()?;
-        let (now, images) = (Instant::now(), params.seeds().len());
+        let now = Instant::now();
         Ok(Self {
             observer,
             cancel,
@@ -36,10 +35,15 @@ impl<'a> Clock<'a> {
             phase_begun: now,
             timings: Vec::new(),
             images,
-            steps: images * params.num_inference_steps(),
+            steps: 0,
             done: 0,
             decode_time,
         })
+    }
+
+    /// Says how many steps the denoising will have, over all images.
+    pub fn expect(&mut self, steps: usize) {
+        self.steps = steps;
     }
 
     /// The flag that stops this generation.

@@ -85,7 +85,8 @@ impl Loader<'_> {
         let tensors = self.open(component, rename)?;
         let model = build(&tensors, self.dtype, &self.device)?;
         let names = tensors.names();
-        let elements: usize = names.iter().filter_map(|name| tensors.shape(name)).map(|s| s.iter().product::<usize>()).sum();
+        let elements: usize =
+            names.iter().filter_map(|name| tensors.shape(name)).map(|s| s.iter().product::<usize>()).sum();
         let loaded = Loaded { tensors: names.len(), bytes: elements * self.dtype.size_in_bytes() };
         self.note(component, tensors.stored_dtype(), loaded);
         Ok(model)

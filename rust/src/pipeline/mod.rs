@@ -23,6 +23,7 @@ use crate::tokenizer::{ClipTokenizer, Truncation};
 use clock::Clock;
 pub use decode::Rgb8;
 pub use load::Engine;
+pub use prepare::Noise;
 
 /// Growth of the process between two generations that is worth a word, in bytes.
 const GROWTH: u64 = 64 << 20;
@@ -106,12 +107,13 @@ impl Pipeline {
         self.require_memory(params)?;
         let pixels = params.height() * params.width();
         let decode_time = self.decode_cost.map(|cost| cost.time.mul_f64(pixels as f64 / cost.pixels as f64));
-        let mut clock = Clock::start(params, decode_time, observer, cancel)?;
+        let mut clock = Clock::start(params.seeds().len(), decode_time, observer, cancel)?;
 
         let (embeddings, truncations) = self.encode(params)?;
         clock.finish(Phase::Encode)?;
         let drawings = self.prepare(params, kind, &sampler.options)?;
         clock.finish(Phase::Prepare)?;
+        clock.expect(drawings.iter().map(|drawing| drawing.scheduler.timesteps().len()).sum());
         let mut latents = Vec::with_capacity(drawings.len());
         for (image, drawing) in drawings.into_iter().enumerate() {
             latents.push(self.denoise(params, drawing, &embeddings, image, &mut clock)?);
@@ -134,7 +136,7 @@ impl Pipeline {
             timings,
             total,
             truncations,
-            warnings: self.ineffective(params, kind, &sampler.options),
+            warnings: ineffective(params),
             residency_events: self.residency_events(),
             scheduler: kind,
         })
@@ -155,21 +157,6 @@ impl Pipeline {
             ))),
             _ => Ok(()),
         }
-    }
-
-    fn ineffective(&self, params: &GenerationParams, kind: SchedulerKind, options: &SchedulerOptions) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if params.negative_prompt().is_some_and(|prompt| !prompt.is_empty()) && !params.is_guided() {
-            let scale = params.guidance_scale();
-            warnings.push(format!("negative_prompt has no effect at guidance_scale {scale}: guidance begins above 1"));
-        }
-        if options.eta > 0.0 && kind != SchedulerKind::Ddim {
-            warnings.push(format!("eta has no effect on the scheduler {}: only ddim uses it", kind.name()));
-        }
-        if options.use_karras_sigmas == Some(true) && !kind.has_karras_sigmas() {
-            warnings.push(format!("use_karras_sigmas has no effect on the scheduler {}", kind.name()));
-        }
-        warnings
     }
 
     fn residency_events(&mut self) -> Vec<String> {
@@ -237,4 +224,14 @@ impl Pipeline {
     fn give(&self, tensor: &Tensor) -> Result<Tensor> {
         Ok(tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?)
     }
+}
+
+/// What was given and has no effect.
+fn ineffective(params: &GenerationParams) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if params.negative_prompt().is_some_and(|prompt| !prompt.is_empty()) && !params.is_guided() {
+        let scale = params.guidance_scale();
+        warnings.push(format!("negative_prompt has no effect at guidance_scale {scale}: guidance begins above 1"));
+    }
+    warnings
 }

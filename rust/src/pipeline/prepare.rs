@@ -47,8 +47,7 @@ impl Pipeline {
         let (channels, height, width) = self.model.latent_shape(params.height(), params.width());
         let shape = Shape::from((1, channels, height, width));
         let draw = |seed: &u64| {
-            let scheduler =
-                schedulers::create(kind, &self.model.scheduler, params.num_inference_steps(), options)?;
+            let scheduler = schedulers::create(kind, &self.model.scheduler, params.num_inference_steps(), options)?;
             let mut noise = Noise::new(*seed, &self.device);
             let latents = (noise.draw(&shape)?.to_dtype(DType::F32)? * scheduler.init_noise_sigma())?;
             Ok(Drawing { latents, scheduler, noise })

@@ -1,0 +1,103 @@
+//! What a generation made, and where a model's bytes are.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::buffers::Image;
+use crate::device;
+use crate::params::GenerationParams;
+use crate::pipeline;
+use crate::schedulers::{SchedulerOptions, TimestepSpacing};
+
+/// A prompt that was longer than the text encoder's window.
+#[pyclass(frozen, get_all, module = "sd_rbee._native")]
+pub struct Truncation {
+    prompt: &'static str,
+    kept: usize,
+    total: usize,
+    dropped_text: String,
+}
+
+/// Where the bytes of one component are.
+#[pyclass(frozen, get_all, module = "sd_rbee._native")]
+pub struct Residency {
+    component: &'static str,
+    device: String,
+    dtype: &'static str,
+    stored_dtype: &'static str,
+    tensors: usize,
+    bytes: usize,
+    storage: &'static str,
+    text: String,
+}
+
+#[pymethods]
+impl Residency {
+    fn __str__(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<&device::Residency> for Residency {
+    fn from(residency: &device::Residency) -> Self {
+        let text = residency.to_string();
+        let device::Residency { component, device, dtype, stored_dtype, tensors, bytes, storage } = residency.clone();
+        Self { component, device, dtype, stored_dtype, tensors, bytes, storage, text }
+    }
+}
+
+/// What one call of `Pipeline.generate` made.
+#[pyclass(frozen, module = "sd_rbee._native")]
+pub struct Generation {
+    #[pyo3(get)]
+    images: Vec<Py<Image>>,
+    #[pyo3(get)]
+    seeds: Vec<u64>,
+    #[pyo3(get)]
+    timings: Py<PyDict>,
+    #[pyo3(get)]
+    truncations: Vec<Py<Truncation>>,
+    #[pyo3(get)]
+    warnings: Vec<String>,
+    #[pyo3(get)]
+    residency_events: Vec<String>,
+    #[pyo3(get)]
+    parameters: Py<PyDict>,
+}
+
+impl Generation {
+    pub fn new(
+        py: Python<'_>,
+        made: pipeline::Generation,
+        params: &GenerationParams,
+        options: &SchedulerOptions,
+    ) -> PyResult<Self> {
+        let timings = PyDict::new(py);
+        for (phase, time) in &made.timings {
+            timings.set_item(phase.name(), time.as_secs_f64())?;
+        }
+        timings.set_item("total", made.total.as_secs_f64())?;
+        let parameters = PyDict::new(py);
+        parameters.set_item("width", params.width())?;
+        parameters.set_item("height", params.height())?;
+        parameters.set_item("num_inference_steps", params.num_inference_steps())?;
+        parameters.set_item("guidance_scale", params.guidance_scale())?;
+        parameters.set_item("scheduler", made.scheduler.name())?;
+        parameters.set_item("eta", options.eta)?;
+        parameters.set_item("timestep_spacing", options.timestep_spacing.map(TimestepSpacing::name))?;
+        parameters.set_item("use_karras_sigmas", options.use_karras_sigmas)?;
+        let truncation = |cut: pipeline::PromptTruncation| {
+            let crate::tokenizer::Truncation { kept, total, dropped_text } = cut.truncation;
+            Py::new(py, Truncation { prompt: cut.field, kept, total, dropped_text })
+        };
+        Ok(Self {
+            images: made.images.into_iter().map(|image| Py::new(py, Image::from(image))).collect::<PyResult<_>>()?,
+            seeds: made.seeds,
+            timings: timings.unbind(),
+            truncations: made.truncations.into_iter().map(truncation).collect::<PyResult<_>>()?,
+            warnings: made.warnings,
+            residency_events: made.residency_events,
+            parameters: parameters.unbind(),
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! A model in memory, for Python.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::buffers::{Tensor, tensor};
+use super::generation::{Generation, Residency};
+use super::run::{blocking, lock, observed};
+use super::scheduler::options;
+use super::step;
+use crate::device;
+use crate::error::Result;
+use crate::params::{GenerationParams, Request};
+use crate::pipeline::{self, Noise, Sampler};
+use crate::progress::CancelToken;
+
+/// A model in memory. One generation at a time; a second call waits for the first.
+#[pyclass(frozen, module = "sd_rbee._native")]
+pub struct Pipeline {
+    inner: Mutex<pipeline::Pipeline>,
+    model: crate::family::StableDiffusion,
+    #[pyo3(get)]
+    device: String,
+    #[pyo3(get)]
+    dtype: &'static str,
+    #[pyo3(get)]
+    engine: &'static str,
+    residency: Vec<device::Residency>,
+}
+
+impl Pipeline {
+    fn part<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&pipeline::Pipeline) -> Result<T> + Send) -> PyResult<T> {
+        blocking(py, || work(&*lock(&self.inner, &CancelToken::new())?))
+    }
+
+    fn tensor_part(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&pipeline::Pipeline) -> Result<candle_core::Tensor> + Send,
+    ) -> PyResult<Tensor> {
+        self.part(py, |pipeline| Tensor::from_candle(&work(pipeline)?))
+    }
+}
+
+#[pymethods]
+impl Pipeline {
+    #[staticmethod]
+    #[pyo3(signature = (path, *, device = "auto", dtype = "auto", engine = "native"))]
+    fn load(py: Python<'_>, path: PathBuf, device: &str, dtype: &str, engine: &str) -> PyResult<Self> {
+        let engine = engine.parse()?;
+        let pipeline = blocking(py, || pipeline::Pipeline::load(&path, device, dtype, engine))?;
+        Ok(Self {
+            model: pipeline.model().clone(),
+            device: device::name(pipeline.device()),
+            dtype: device::dtype_name(pipeline.dtype()),
+            engine: engine.name(),
+            residency: pipeline.residency().to_vec(),
+            inner: Mutex::new(pipeline),
+        })
+    }
+
+    #[pyo3(signature = (
+        prompt, *, negative_prompt = None, height = None, width = None, num_inference_steps = None,
+        guidance_scale = None, num_images_per_prompt = 1, seed = None, scheduler = None, eta = 0.0,
+        timestep_spacing = None, use_karras_sigmas = None, on_step = None, cancel = None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
+    fn generate(
+        &self,
+        py: Python<'_>,
+        prompt: String,
+        negative_prompt: Option<String>,
+        height: Option<usize>,
+        width: Option<usize>,
+        num_inference_steps: Option<usize>,
+        guidance_scale: Option<f64>,
+        num_images_per_prompt: usize,
+        seed: Option<u64>,
+        scheduler: Option<&str>,
+        eta: f64,
+        timestep_spacing: Option<&str>,
+        use_karras_sigmas: Option<bool>,
+        on_step: Option<Py<PyAny>>,
+        cancel: Option<Py<step::CancelToken>>,
+    ) -> PyResult<Generation> {
+        let request = Request {
+            prompt,
+            negative_prompt,
+            height,
+            width,
+            num_inference_steps,
+            guidance_scale,
+            num_images_per_prompt,
+            seed,
+        };
+        let params = GenerationParams::new(request, &self.model.defaults)?;
+        let kind = scheduler.map(str::parse).transpose()?;
+        let sampler = Sampler { kind, options: options(eta, timestep_spacing, use_karras_sigmas)? };
+        let cancel = cancel.map_or_else(CancelToken::new, |token| token.get().0.clone());
+        let made = observed(py, on_step, &cancel, |observer, cancel| {
+            lock(&self.inner, cancel)?.generate(&params, &sampler, observer, cancel)
+        })?;
+        Generation::new(py, made, &params, &sampler.options)
+    }
+
+    #[getter]
+    fn defaults<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let defaults = &self.model.defaults;
+        let dict = PyDict::new(py);
+        dict.set_item("height", defaults.height)?;
+        dict.set_item("width", defaults.width)?;
+        dict.set_item("num_inference_steps", defaults.num_inference_steps)?;
+        dict.set_item("guidance_scale", defaults.guidance_scale)?;
+        dict.set_item("scheduler", self.model.scheduler.default_kind().name())?;
+        Ok(dict)
+    }
+
+    #[getter]
+    fn size_multiple(&self) -> usize {
+        self.model.defaults.size_multiple
+    }
+
+    #[getter]
+    fn prediction_type(&self) -> &'static str {
+        self.model.scheduler.prediction_type.name()
+    }
+
+    #[getter]
+    fn residency(&self) -> Vec<Residency> {
+        self.residency.iter().map(Residency::from).collect()
+    }
+
+    fn tokenize(&self, py: Python<'_>, text: &str) -> PyResult<Vec<u32>> {
+        self.part(py, |pipeline| pipeline.tokenize(text))
+    }
+
+    fn encode_prompt(&self, py: Python<'_>, text: &str) -> PyResult<Tensor> {
+        self.tensor_part(py, |pipeline| pipeline.encode_prompt(text))
+    }
+
+    fn predict(
+        &self,
+        py: Python<'_>,
+        sample: &Bound<'_, PyAny>,
+        timestep: f64,
+        embeddings: &Bound<'_, PyAny>,
+    ) -> PyResult<Tensor> {
+        let (sample, embeddings) = (tensor("sample", sample, 4)?, tensor("embeddings", embeddings, 3)?);
+        self.tensor_part(py, |pipeline| pipeline.predict(&sample, timestep, &embeddings))
+    }
+
+    fn vae_decode(&self, py: Python<'_>, latents: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+        let latents = tensor("latents", latents, 4)?;
+        self.tensor_part(py, |pipeline| pipeline.vae_decode(&latents))
+    }
+
+    #[pyo3(signature = (pixels, *, seed = None))]
+    fn vae_encode(&self, py: Python<'_>, pixels: &Bound<'_, PyAny>, seed: Option<u64>) -> PyResult<Tensor> {
+        let pixels = tensor("pixels", pixels, 4)?;
+        self.tensor_part(py, |pipeline| {
+            let posterior = pipeline.vae_encode(&pixels)?;
+            match seed {
+                None => Ok(posterior.mean),
+                Some(seed) => posterior.sample(&Noise::new(seed, pixels.device()).draw(posterior.mean.shape())?),
+            }
+        })
+    }
+
+    fn latent_shape(&self, height: usize, width: usize) -> (usize, usize, usize) {
+        self.model.latent_shape(height, width)
+    }
+}

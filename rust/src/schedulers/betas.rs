@@ -1,0 +1,89 @@
+//! The training noise schedules, in the precision that torch computes them in.
+
+use crate::error::{Error, Result};
+
+/// A formula for betas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BetaSchedule {
+    /// Evenly spaced.
+    Linear,
+    /// Evenly spaced square roots; Stable Diffusion's.
+    ScaledLinear,
+    /// The cosine schedule of Nichol and Dhariwal (2021), betas at most 0.999.
+    SquaredcosCapV2,
+}
+
+/// The betas of a training schedule, not yet computed.
+#[derive(Debug, Clone)]
+pub struct Betas {
+    /// `num_train_timesteps`, at least 1.
+    pub count: usize,
+    /// The first beta of the linear schedules.
+    pub start: f64,
+    /// Their last beta.
+    pub end: f64,
+    /// The formula.
+    pub schedule: BetaSchedule,
+    /// Betas that replace the formula, `count` of them.
+    pub trained: Option<Vec<f32>>,
+}
+
+impl Betas {
+    /// `torch.cumprod(1 - betas)`: the share of signal at each training timestep, falling, in 0 < a ≤ 1.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where the signal underflows to nothing.
+    pub fn alphas_cumprod(&self) -> Result<Vec<f32>> {
+        // torch accumulates f32 products in f64.
+        let mut product = 1.0_f64;
+        let alphas: Vec<f32> = self
+            .values()
+            .into_iter()
+            .map(|beta| {
+                product *= f64::from(1.0 - beta);
+                product as f32
+            })
+            .collect();
+        match alphas.iter().position(|alpha| !(*alpha > 0.0)) {
+            Some(timestep) => Err(Error::Checkpoint(format!(
+                "scheduler_config.json: its betas leave no signal at timestep {timestep} of {}",
+                self.count
+            ))),
+            None => Ok(alphas),
+        }
+    }
+
+    fn values(&self) -> Vec<f32> {
+        if let Some(trained) = &self.trained {
+            return trained.clone();
+        }
+        match self.schedule {
+            BetaSchedule::Linear => torch_linspace(self.start as f32, self.end as f32, self.count),
+            BetaSchedule::ScaledLinear => {
+                let roots = torch_linspace(self.start.sqrt() as f32, self.end.sqrt() as f32, self.count);
+                roots.into_iter().map(|root| root * root).collect()
+            }
+            BetaSchedule::SquaredcosCapV2 => {
+                let count = self.count as f64;
+                let signal = |t: f64| ((t + 0.008) / 1.008 * std::f64::consts::PI / 2.0).cos().powi(2);
+                let beta = |i: usize| 1.0 - signal((i + 1) as f64 / count) / signal(i as f64 / count);
+                (0..self.count).map(|i| beta(i).min(0.999) as f32).collect()
+            }
+        }
+    }
+}
+
+/// `torch.linspace` in f32, bit for bit with PyTorch's x86-64 kernels: symmetric about the middle, fused multiply-adds.
+pub(super) fn torch_linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
+    if count == 1 {
+        return vec![start];
+    }
+    let step = (end - start) / (count as f32 - 1.0);
+    (0..count)
+        .map(
+            |i| {
+                if i < count / 2 { step.mul_add(i as f32, start) } else { (-step).mul_add((count - i - 1) as f32, end) }
+            },
+        )
+        .collect()
+}

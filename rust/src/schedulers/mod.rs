@@ -1,0 +1,207 @@
+//! Schedulers: the timesteps of a run and the step from one sample to the next, after diffusers' classes.
+//!
+//! Everything about timesteps and noise levels is computed once, on the host, in the precision that diffusers
+//! computes it in: tables in f32 as torch keeps them, interpolation in f64 as numpy does. Samples are computed in f32
+//! whatever their dtype.
+
+mod betas;
+mod config;
+mod ddim;
+mod dpm_solver_multistep;
+mod euler;
+mod euler_ancestral;
+mod fields;
+mod sigmas;
+mod spacing;
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{DType, Shape, Tensor};
+
+pub use self::betas::{BetaSchedule, Betas};
+pub use self::config::{FinalSigmasType, InterpolationType, PredictionType, SchedulerConfig, SolverType, TimestepType};
+pub use self::spacing::TimestepSpacing;
+use crate::error::{Error, Result};
+
+/// Standard normal noise of a shape, f32, on the sample's device, drawn from the image's own generator.
+pub type NoiseSource<'a> = dyn FnMut(&Shape) -> Result<Tensor> + 'a;
+
+/// A run of one sampling algorithm over a fixed number of steps.
+pub trait Scheduler: Send {
+    /// The timestep of each step as the network takes it, falling; with Karras sigmas it may be fractional.
+    fn timesteps(&self) -> &[f64];
+    /// The noise level before each step and after the last one: one more than there are steps. Empty for ddim.
+    fn sigmas(&self) -> &[f64];
+    /// What standard normal noise is multiplied by to become the first sample.
+    fn init_noise_sigma(&self) -> f64;
+    /// The sample as the network takes it at step `index`.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for an `index` past the last step.
+    fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor>;
+    /// The sample after step `index`, of the shape and dtype of `sample`, from the network's output for it.
+    ///
+    /// Noise is drawn as often and in the same order as diffusers draws it: euler-ancestral once in every step, the
+    /// last one included, ddim once in every step where eta is above 0, the others never.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for an `index` past the last step or shapes that differ; whatever `noise` returns.
+    fn step(
+        &mut self,
+        model_output: &Tensor,
+        index: usize,
+        sample: &Tensor,
+        noise: &mut NoiseSource<'_>,
+    ) -> Result<Tensor>;
+}
+
+/// A sampling algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SchedulerKind {
+    /// Song et al. (2020), diffusers' `DDIMScheduler`.
+    Ddim,
+    /// Euler's method of Karras et al. (2022) without churn, diffusers' `EulerDiscreteScheduler`.
+    Euler,
+    /// Euler's method with ancestral noise, diffusers' `EulerAncestralDiscreteScheduler`.
+    EulerAncestral,
+    /// DPM-Solver++ of Lu et al. (2022), multistep, of second order: diffusers' `DPMSolverMultistepScheduler`.
+    Dpmpp2m,
+}
+
+impl SchedulerKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Ddim, Self::Euler, Self::EulerAncestral, Self::Dpmpp2m];
+
+    /// The public name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ddim => "ddim",
+            Self::Euler => "euler",
+            Self::EulerAncestral => "euler-ancestral",
+            Self::Dpmpp2m => "dpm++-2m",
+        }
+    }
+}
+
+impl fmt::Display for SchedulerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SchedulerKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| Error::invalid("scheduler", name, Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+/// What a caller may ask of a scheduler beyond its configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SchedulerOptions {
+    /// ddim: the share of fresh noise in every step, 0 to 1. Other kinds take only 0.
+    pub eta: f64,
+    /// Replaces the configuration's spacing.
+    pub timestep_spacing: Option<TimestepSpacing>,
+    /// euler and dpm++-2m: replaces the configuration's choice. Other kinds take no `true`.
+    pub use_karras_sigmas: Option<bool>,
+}
+
+/// Prepares a run of `num_inference_steps` steps.
+///
+/// With leading and trailing spacing the run can come out shorter or longer in the corner cases in which diffusers'
+/// does; [`Scheduler::timesteps`] tells.
+///
+/// # Errors
+/// [`Error::InvalidParams`] for a number of steps outside 1 to the training timesteps, or one for which the spacing
+/// has no timesteps, an eta outside 0 to 1, options that `kind` does not have; [`Error::Checkpoint`] for a
+/// configuration that `kind` cannot obey.
+pub fn create(
+    kind: SchedulerKind,
+    config: &SchedulerConfig,
+    num_inference_steps: usize,
+    options: &SchedulerOptions,
+) -> Result<Box<dyn Scheduler>> {
+    let most = config.betas.count;
+    if num_inference_steps == 0 || num_inference_steps > most {
+        return Err(Error::invalid("num_inference_steps", num_inference_steps, format!("1 to {most}")));
+    }
+    if !(0.0..=1.0).contains(&options.eta) {
+        return Err(Error::invalid("eta", options.eta, "0 to 1"));
+    }
+    if options.eta != 0.0 && kind != SchedulerKind::Ddim {
+        return Err(Error::invalid("eta", options.eta, format!("0 with {kind}: only ddim has an eta")));
+    }
+    let has_karras = matches!(kind, SchedulerKind::Euler | SchedulerKind::Dpmpp2m);
+    if options.use_karras_sigmas == Some(true) && !has_karras {
+        return Err(Error::invalid(
+            "use_karras_sigmas",
+            true,
+            format!("false with {kind}: euler and dpm++-2m have it"),
+        ));
+    }
+    config.check_supported(kind)?;
+    let default_spacing =
+        if kind == SchedulerKind::Ddim { TimestepSpacing::Leading } else { TimestepSpacing::Linspace };
+    let run = Run {
+        config: SchedulerConfig {
+            use_karras_sigmas: options.use_karras_sigmas.unwrap_or(config.use_karras_sigmas),
+            ..config.clone()
+        },
+        spacing: options.timestep_spacing.or(config.timestep_spacing).unwrap_or(default_spacing),
+        steps: num_inference_steps,
+        alphas_cumprod: config.betas.alphas_cumprod()?,
+    };
+    Ok(match kind {
+        SchedulerKind::Ddim => Box::new(ddim::Ddim::new(&run, options.eta)?),
+        SchedulerKind::Euler => Box::new(euler::Euler::new(&run)?),
+        SchedulerKind::EulerAncestral => Box::new(euler_ancestral::EulerAncestral::new(&run)?),
+        SchedulerKind::Dpmpp2m => Box::new(dpm_solver_multistep::DpmSolverMultistep::new(&run)?),
+    })
+}
+
+/// What every kind starts from, checked.
+struct Run {
+    config: SchedulerConfig,
+    spacing: TimestepSpacing,
+    steps: usize,
+    alphas_cumprod: Vec<f32>,
+}
+
+impl Run {
+    fn train_timesteps(&self) -> usize {
+        self.alphas_cumprod.len()
+    }
+
+    /// The timesteps of ddim and of the euler kinds, before any rounding.
+    fn timesteps(&self) -> Vec<f64> {
+        let train = self.train_timesteps();
+        match self.spacing {
+            TimestepSpacing::Leading => spacing::leading(self.steps, train / self.steps, self.config.steps_offset),
+            TimestepSpacing::Trailing => spacing::trailing(train, train as f64 / self.steps as f64),
+            TimestepSpacing::Linspace => {
+                let mut timesteps = spacing::linspace((train - 1) as f64, self.steps);
+                timesteps.reverse();
+                timesteps
+            }
+        }
+    }
+}
+
+/// The precomputed values of step `index`.
+fn at<T>(steps: &[T], index: usize) -> Result<&T> {
+    steps.get(index).ok_or_else(|| Error::Inference(format!("scheduler: step {index} of a run of {}", steps.len())))
+}
+
+/// The network's output and the sample in f32.
+fn to_f32(model_output: &Tensor, sample: &Tensor) -> Result<(Tensor, Tensor)> {
+    Ok((model_output.to_dtype(DType::F32)?, sample.to_dtype(DType::F32)?))
+}
+
+/// `a * x + b * y`.
+fn combine(a: f32, x: &Tensor, b: f32, y: &Tensor) -> Result<Tensor> {
+    Ok(((x * f64::from(a))? + (y * f64::from(b))?)?)
+}
