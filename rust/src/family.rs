@@ -50,7 +50,7 @@ impl StableDiffusion {
         let text_encoder = ClipTextConfig::from_json(&folder.config("text_encoder")?)?;
         let unet = UNet2DConditionConfig::from_json(&folder.config("unet")?)?;
         let vae = AutoencoderKlConfig::from_json(&folder.config("vae")?)?;
-        let scheduler = SchedulerConfig::from_json(&folder.config("scheduler")?)?;
+        let scheduler = SchedulerConfig::parse(&folder.scheduler_config()?)?.mended_for_stable_diffusion();
         agree(
             ("unet: cross_attention_dim", unet.cross_attention_dim),
             ("text_encoder: hidden_size", text_encoder.hidden_size),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::files::{broken, read_json};
+use crate::files::{broken, read_json, read_text};
 
 const INDEX: &str = "model_index.json";
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -96,15 +96,23 @@ impl ModelFolder {
         self.components.get(component).map(|component| component.library.as_str())
     }
 
-    /// The configuration of `component`: its `config.json`, a scheduler's `scheduler_config.json`.
+    /// The configuration of `component`: its `config.json`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if it is missing, larger than 1 MiB, or not a JSON object.
     pub fn config(&self, component: &str) -> Result<Value> {
-        let file = if component == "scheduler" { "scheduler_config.json" } else { "config.json" };
-        let shown = format!("{component}/{file}");
-        let config: Value = read_json(&self.folder(component)?.join(file), &shown, MAX_CONFIG_BYTES)?;
+        let (path, shown) = self.file(component, "config.json")?;
+        let config: Value = read_json(&path, &shown, MAX_CONFIG_BYTES)?;
         if config.is_object() { Ok(config) } else { Err(broken(&shown, "is not a JSON object")) }
+    }
+
+    /// The text of the scheduler's configuration: diffusers writes numbers into it that JSON does not have.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if it is missing, larger than 1 MiB, or not UTF-8.
+    pub fn scheduler_config(&self) -> Result<String> {
+        let (path, shown) = self.file("scheduler", "scheduler_config.json")?;
+        read_text(&path, &shown, MAX_CONFIG_BYTES)
     }
 
     /// The safetensors files of `component`: one, or its shards in the order of their names. Full precision is
@@ -138,6 +146,10 @@ impl ModelFolder {
     /// [`Error::Checkpoint`] if there is no such folder.
     pub fn tokenizer_dir(&self, name: &str) -> Result<PathBuf> {
         self.folder(name)
+    }
+
+    fn file(&self, component: &str, name: &str) -> Result<(PathBuf, String)> {
+        Ok((self.folder(component)?.join(name), format!("{component}/{name}")))
     }
 
     fn folder(&self, component: &str) -> Result<PathBuf> {

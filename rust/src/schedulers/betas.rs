@@ -1,6 +1,12 @@
 //! The training noise schedules, in the precision that torch computes them in.
 
+use serde_json::Value;
+
+use super::fields::{Fields, bad, number};
 use crate::error::{Error, Result};
+
+/// The longest training schedule that is believed; all published ones have 1000 steps.
+pub(super) const MAX_TRAIN_TIMESTEPS: u64 = 100_000;
 
 /// A formula for betas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +35,51 @@ pub struct Betas {
 }
 
 impl Betas {
+    /// Reads the keys of a `scheduler_config.json` that say them.
+    pub(super) fn read(fields: &Fields<'_>) -> Result<Self> {
+        let count = fields.integer("num_train_timesteps", 1000, MAX_TRAIN_TIMESTEPS)?;
+        if count == 0 {
+            return Err(bad("num_train_timesteps", count, format!("1 to {MAX_TRAIN_TIMESTEPS}")));
+        }
+        let count = count as usize;
+        let unit = |x: f64| (0.0..1.0).contains(&x);
+        const ALLOWED: &str = "a number from 0 to below 1";
+        let start = fields.number("beta_start", unit, ALLOWED)?.unwrap_or(0.0001);
+        let end = fields.number("beta_end", unit, ALLOWED)?.unwrap_or(0.02);
+        let schedule = match fields.get("trained_betas") {
+            None | Some(Value::Null) => fields
+                .choice(
+                    "beta_schedule",
+                    &[
+                        ("linear", BetaSchedule::Linear),
+                        ("scaled_linear", BetaSchedule::ScaledLinear),
+                        ("squaredcos_cap_v2", BetaSchedule::SquaredcosCapV2),
+                    ],
+                )?
+                .unwrap_or(BetaSchedule::Linear),
+            Some(given) => {
+                let allowed = format!("{count} numbers (num_train_timesteps) from 0 to below 1");
+                let list = given.as_array().filter(|list| list.len() == count);
+                let list = list.ok_or_else(|| match given {
+                    Value::Array(list) => bad("trained_betas", format!("a list of {}", list.len()), &allowed),
+                    other => bad("trained_betas", other, &allowed),
+                })?;
+                let betas = list.iter().map(|beta| match number(beta).filter(|&beta| unit(beta)) {
+                    Some(beta) => Ok(beta as f32),
+                    None => Err(bad("trained_betas", beta, &allowed)),
+                });
+                return Ok(Self {
+                    count,
+                    start,
+                    end,
+                    schedule: BetaSchedule::Linear,
+                    trained: Some(betas.collect::<Result<_>>()?),
+                });
+            }
+        };
+        Ok(Self { count, start, end, schedule, trained: None })
+    }
+
     /// `torch.cumprod(1 - betas)`: the share of signal at each training timestep, falling, in 0 < a ≤ 1.
     ///
     /// # Errors

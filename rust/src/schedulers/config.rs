@@ -3,13 +3,11 @@
 use serde_json::Value;
 
 use super::SchedulerKind;
-use super::betas::{BetaSchedule, Betas};
-use super::fields::{Fields, bad, number, strict_json};
+use super::betas::{Betas, MAX_TRAIN_TIMESTEPS};
+use super::fields::{Fields, bad, strict_json};
 use super::spacing::TimestepSpacing;
+use super::unsupported::{Unsupported, unsupported};
 use crate::error::{Error, Result};
-
-/// The longest training schedule that is believed; all published ones have 1000 steps.
-const MAX_TRAIN_TIMESTEPS: u64 = 100_000;
 
 /// What the network's output stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,13 +67,6 @@ pub enum SolverType {
     Heun,
 }
 
-/// Something that a configuration asks for and that these kinds would obey in diffusers, but do not here.
-#[derive(Debug, Clone)]
-struct Unsupported {
-    kinds: &'static [SchedulerKind],
-    error: Error,
-}
-
 /// A scheduler configuration. Written for one class, it serves every [`SchedulerKind`] just as diffusers'
 /// `Other.from_config(config)` would: each kind reads the keys that its class has and defaults the rest.
 #[derive(Debug, Clone)]
@@ -116,7 +107,7 @@ pub struct SchedulerConfig {
     pub euler_at_final: bool,
     /// dpm++: timesteps whose log signal-to-noise ratio is below this are left out.
     pub lambda_min_clipped: f64,
-    unsupported: Vec<Unsupported>,
+    pub(super) unsupported: Vec<Unsupported>,
 }
 
 impl SchedulerConfig {
@@ -147,7 +138,7 @@ impl SchedulerConfig {
         }
         Ok(Self {
             class_name: fields.get("_class_name").and_then(Value::as_str).map(str::to_owned),
-            betas: read_betas(&fields)?,
+            betas: Betas::read(&fields)?,
             prediction_type: fields
                 .choice(
                     "prediction_type",
@@ -231,84 +222,4 @@ impl SchedulerConfig {
             None => Ok(()),
         }
     }
-}
-
-fn read_betas(fields: &Fields<'_>) -> Result<Betas> {
-    let count = fields.integer("num_train_timesteps", 1000, MAX_TRAIN_TIMESTEPS)?;
-    if count == 0 {
-        return Err(bad("num_train_timesteps", count, format!("1 to {MAX_TRAIN_TIMESTEPS}")));
-    }
-    let count = count as usize;
-    let unit = |x: f64| (0.0..1.0).contains(&x);
-    const ALLOWED: &str = "a number from 0 to below 1";
-    let start = fields.number("beta_start", unit, ALLOWED)?.unwrap_or(0.0001);
-    let end = fields.number("beta_end", unit, ALLOWED)?.unwrap_or(0.02);
-    let schedule = match fields.get("trained_betas") {
-        None | Some(Value::Null) => fields
-            .choice(
-                "beta_schedule",
-                &[
-                    ("linear", BetaSchedule::Linear),
-                    ("scaled_linear", BetaSchedule::ScaledLinear),
-                    ("squaredcos_cap_v2", BetaSchedule::SquaredcosCapV2),
-                ],
-            )?
-            .unwrap_or(BetaSchedule::Linear),
-        Some(given) => {
-            let allowed = format!("{count} numbers (num_train_timesteps) from 0 to below 1");
-            let list = given.as_array().filter(|list| list.len() == count);
-            let list = list.ok_or_else(|| match given {
-                Value::Array(list) => bad("trained_betas", format!("a list of {}", list.len()), &allowed),
-                other => bad("trained_betas", other, &allowed),
-            })?;
-            let betas = list.iter().map(|beta| match number(beta).filter(|&beta| unit(beta)) {
-                Some(beta) => Ok(beta as f32),
-                None => Err(bad("trained_betas", beta, &allowed)),
-            });
-            return Ok(Betas {
-                count,
-                start,
-                end,
-                schedule: BetaSchedule::Linear,
-                trained: Some(betas.collect::<Result<_>>()?),
-            });
-        }
-    };
-    Ok(Betas { count, start, end, schedule, trained: None })
-}
-
-/// Everything known that changes a picture and is not implemented, with the kinds whose diffusers class reads it.
-fn unsupported(fields: &Fields<'_>) -> Result<Vec<Unsupported>> {
-    use SchedulerKind::{Ddim, Dpmpp2m, Euler, EulerAncestral};
-    const FLAGS: &[(&str, &[SchedulerKind])] = &[
-        ("rescale_betas_zero_snr", &[Ddim, Euler, EulerAncestral, Dpmpp2m]),
-        ("thresholding", &[Ddim, Dpmpp2m]),
-        ("use_exponential_sigmas", &[Euler, Dpmpp2m]),
-        ("use_beta_sigmas", &[Euler, Dpmpp2m]),
-        ("use_lu_lambdas", &[Dpmpp2m]),
-        ("use_flow_sigmas", &[Dpmpp2m]),
-    ];
-    let mut found = Vec::new();
-    for &(key, kinds) in FLAGS {
-        if fields.bool(key, false)? {
-            found.push(Unsupported { kinds, error: bad(key, true, false) });
-        }
-    }
-    let mut only = |key: &str, kinds, supported: &[&str]| {
-        if let Some(value) = fields.get(key) {
-            if !supported.iter().any(|name| value.as_str() == Some(name)) {
-                found.push(Unsupported { kinds, error: bad(key, value, supported.join(", ")) });
-            }
-        }
-    };
-    // diffusers itself reads "deis" as "dpmsolver++".
-    only("algorithm_type", &[Dpmpp2m], &["dpmsolver++", "deis"]);
-    only("prediction_type", &[EulerAncestral], &["epsilon", "v_prediction"]);
-    if fields.get("variance_type").is_some_and(|v| matches!(v.as_str(), Some("learned" | "learned_range"))) {
-        only("variance_type", &[Dpmpp2m], &["null"]);
-    }
-    if fields.integer("solver_order", 2, 3)? == 3 {
-        found.push(Unsupported { kinds: &[Dpmpp2m], error: bad("solver_order", 3, "1 or 2") });
-    }
-    Ok(found)
 }

@@ -13,6 +13,7 @@ mod euler_ancestral;
 mod fields;
 mod sigmas;
 mod spacing;
+mod unsupported;
 
 use std::fmt;
 use std::str::FromStr;
