@@ -19,8 +19,8 @@ impl TimeEmbedding {
     /// The embedding of one timestep, (1, width), in f32 whatever the model's dtype: in bf16 it would lose 44 %.
     pub fn forward(&self, timestep: f64, device: &Device) -> Result<Tensor> {
         let half = self.width / 2;
-        let step = -(10_000f32.ln()) / (half as f64 - self.freq_shift) as f32;
-        let angle = |index: usize| timestep as f32 * (step * index as f32).exp();
+        let (logarithm, count) = (-10_000f64.ln() as f32, (half as f64 - self.freq_shift) as f32);
+        let angle = |index: usize| timestep as f32 * (logarithm * index as f32 / count).exp();
         let sines = (0..half).map(|index| angle(index).sin());
         let cosines = (0..half).map(|index| angle(index).cos());
         let values: Vec<f32> =
