@@ -7,6 +7,7 @@ pub mod error;
 
 pub mod device;
 mod files;
+pub mod image;
 pub mod params;
 pub mod progress;
 

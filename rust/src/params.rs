@@ -45,6 +45,25 @@ pub struct Request {
     pub num_images_per_prompt: usize,
     /// Seed of the first image; image i has `seed + i`. None draws one.
     pub seed: Option<u64>,
+    /// When the observer is shown what an image looks like so far.
+    pub previews: Previews,
+}
+
+/// Pictures of images half way, for the observer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Previews {
+    /// Steps of an image between two previews, 0 to [`MAX_STEPS`]; 0 makes none.
+    pub every: usize,
+    /// Whether the VAE decodes them, at the cost of a whole decode each; else they are estimated from the latents, and
+    /// have one pixel for each of their positions.
+    pub decode: bool,
+}
+
+impl Previews {
+    /// Whether there is one after step `index` of an image.
+    pub fn after(self, index: usize) -> bool {
+        self.every > 0 && (index + 1).is_multiple_of(self.every)
+    }
 }
 
 /// Parameters that hold every bound above.
@@ -57,6 +76,7 @@ pub struct GenerationParams {
     num_inference_steps: usize,
     guidance_scale: f64,
     seeds: Vec<u64>,
+    previews: Previews,
 }
 
 impl GenerationParams {
@@ -77,6 +97,9 @@ impl GenerationParams {
         if !(1..=MAX_IMAGES).contains(&images) {
             return Err(Error::invalid("num_images_per_prompt", images, format!("1 to {MAX_IMAGES}")));
         }
+        if request.previews.every > MAX_STEPS {
+            return Err(Error::invalid("preview_every", request.previews.every, format!("0 to {MAX_STEPS}")));
+        }
         let seed = match request.seed {
             Some(seed) => seed,
             None => u64::from(getrandom::u32().map_err(|error| Error::Inference(error.to_string()))?),
@@ -92,6 +115,7 @@ impl GenerationParams {
             num_inference_steps: steps,
             guidance_scale: guidance,
             seeds: (seed..=last).collect(),
+            previews: request.previews,
         })
     }
 
@@ -133,6 +157,11 @@ impl GenerationParams {
     /// One seed an image.
     pub fn seeds(&self) -> &[u64] {
         &self.seeds
+    }
+
+    /// When the observer is shown what an image looks like so far.
+    pub fn previews(&self) -> Previews {
+        self.previews
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::image::Rgb8;
 
 /// A stage of a generation, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +50,8 @@ pub struct Step {
     pub elapsed: Duration,
     /// Estimated time to the end of the whole generation; none until a step has been measured.
     pub eta: Option<Duration>,
+    /// What the image looks like so far, where previews were asked for and this step has one.
+    pub preview: Option<Rgb8>,
 }
 
 /// Hears every [`Step`] on the thread that generates.

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::error::Error;
-use crate::pipeline::Rgb8;
+use crate::image::Rgb8;
 
 /// Shape and strides that a buffer's consumers read for as long as they hold it.
 struct Shape {

@@ -3,6 +3,7 @@
 mod buffers;
 mod errors;
 mod generation;
+mod parameters;
 mod pipeline;
 mod run;
 mod scheduler;

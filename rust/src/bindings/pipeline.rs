@@ -8,14 +8,14 @@ use pyo3::types::PyDict;
 
 use super::buffers::{Tensor, tensor};
 use super::generation::{Generation, Residency};
+use super::parameters::Parameters;
 use super::run::{blocking, lock, observed};
-use super::scheduler::options;
 use super::step;
 use crate::device;
 use crate::error::Result;
-use crate::params::{GenerationParams, Request};
-use crate::pipeline::{self, Noise, Sampler};
+use crate::pipeline::{self, Noise};
 use crate::progress::CancelToken;
+use crate::schedulers;
 
 /// A model in memory. One generation at a time; a second call waits for the first.
 #[pyclass(frozen, module = "sd_rbee._native")]
@@ -62,48 +62,30 @@ impl Pipeline {
         })
     }
 
-    #[pyo3(signature = (
-        prompt, *, negative_prompt = None, height = None, width = None, num_inference_steps = None,
-        guidance_scale = None, num_images_per_prompt = 1, seed = None, scheduler = None, eta = 0.0,
-        timestep_spacing = None, use_karras_sigmas = None, on_step = None, cancel = None
-    ))]
-    #[allow(clippy::too_many_arguments, reason = "Python calls it with keywords")]
+    #[pyo3(signature = (prompt, *, on_step = None, cancel = None, **parameters))]
     fn generate(
         &self,
         py: Python<'_>,
         prompt: String,
-        negative_prompt: Option<String>,
-        height: Option<usize>,
-        width: Option<usize>,
-        num_inference_steps: Option<usize>,
-        guidance_scale: Option<f64>,
-        num_images_per_prompt: usize,
-        seed: Option<u64>,
-        scheduler: Option<&str>,
-        eta: f64,
-        timestep_spacing: Option<&str>,
-        use_karras_sigmas: Option<bool>,
         on_step: Option<Py<PyAny>>,
         cancel: Option<Py<step::CancelToken>>,
+        parameters: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Generation> {
-        let request = Request {
-            prompt,
-            negative_prompt,
-            height,
-            width,
-            num_inference_steps,
-            guidance_scale,
-            num_images_per_prompt,
-            seed,
-        };
-        let params = GenerationParams::new(request, &self.model.defaults)?;
-        let kind = scheduler.map(str::parse).transpose()?;
-        let sampler = Sampler { kind, options: options(eta, timestep_spacing, use_karras_sigmas)? };
+        let (params, sampler) = Parameters::extract(py, prompt, parameters)?.check(&self.model.defaults)?;
         let cancel = cancel.map_or_else(CancelToken::new, |token| token.get().0.clone());
         let made = observed(py, on_step, &cancel, |observer, cancel| {
             lock(&self.inner, cancel)?.generate(&params, &sampler, observer, cancel)
         })?;
         Generation::new(py, made, &params, &sampler.options)
+    }
+
+    #[pyo3(signature = (prompt, **parameters))]
+    fn check(&self, py: Python<'_>, prompt: String, parameters: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        let (params, sampler) = Parameters::extract(py, prompt, parameters)?.check(&self.model.defaults)?;
+        let kind = sampler.kind.unwrap_or(self.model.scheduler.default_kind());
+        blocking(py, || {
+            schedulers::create(kind, &self.model.scheduler, params.num_inference_steps(), &sampler.options).map(drop)
+        })
     }
 
     #[getter]

@@ -109,7 +109,7 @@ impl Scheduler {
                 let values = generator.randn(shape.elem_count());
                 Ok(candle_core::Tensor::from_vec(values, shape, &Device::Cpu)?)
             };
-            Tensor::from_candle(&scheduler.step(&output, index, &sample, &mut noise)?)
+            Tensor::from_candle(&scheduler.step(&output, index, &sample, &mut noise)?.prev_sample)
         })
     }
 }

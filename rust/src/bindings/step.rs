@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::buffers::Image;
 use crate::progress;
 
 /// A flag that stops a generation; may be set from any thread.
@@ -60,6 +61,11 @@ impl Step {
     #[getter]
     fn eta(&self) -> Option<f64> {
         self.0.eta.map(|eta| eta.as_secs_f64())
+    }
+
+    #[getter]
+    fn preview(&self) -> Option<Image> {
+        self.0.preview.clone().map(Image::from)
     }
 
     fn __repr__(&self) -> String {

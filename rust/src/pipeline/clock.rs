@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::image::Rgb8;
 use crate::progress::{CancelToken, Observer, Phase, Step};
 
 /// Measures one generation and tells its observer.
@@ -52,13 +53,14 @@ impl<'a> Clock<'a> {
     }
 
     /// Tells of one unit of a phase that has one a step or one an image.
-    pub fn step(&mut self, phase: Phase, image: usize) -> Result<()> {
+    pub fn step(&mut self, phase: Phase, image: usize, preview: Option<Rgb8>) -> Result<()> {
         self.done += 1;
         let (total, eta) = match phase {
             Phase::Denoise => (self.steps, self.denoise_eta()),
             _ => (self.images, self.phase_begun.elapsed().mul_f64((self.images - self.done) as f64 / self.done as f64)),
         };
-        self.tell(Step { phase, image, step: self.done, total, elapsed: self.begun.elapsed(), eta: Some(eta) })
+        let (step, elapsed) = (self.done, self.begun.elapsed());
+        self.tell(Step { phase, image, step, total, elapsed, eta: Some(eta), preview })
     }
 
     fn denoise_eta(&self) -> Duration {
@@ -77,7 +79,7 @@ impl<'a> Clock<'a> {
         self.done = 0;
         match phase {
             Phase::Encode | Phase::Prepare => {
-                self.tell(Step { phase, image: 0, step: 1, total: 1, elapsed, eta: None })
+                self.tell(Step { phase, image: 0, step: 1, total: 1, elapsed, eta: None, preview: None })
             }
             Phase::Denoise | Phase::Decode => Ok(()),
         }

@@ -1,43 +1,11 @@
 //! Latents to pixels.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::Pipeline;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::image::Rgb8;
 use crate::progress::CancelToken;
-
-/// A picture: red, green and blue of each pixel, row by row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rgb8 {
-    /// In pixels.
-    pub width: usize,
-    /// In pixels.
-    pub height: usize,
-    /// `height * width * 3` values.
-    pub pixels: Vec<u8>,
-}
-
-impl Rgb8 {
-    /// Rounds values of -1 to 1, f32 (1, 3, height, width), as diffusers' `VaeImageProcessor` does.
-    ///
-    /// # Errors
-    /// [`Error::Inference`] if a value is not finite.
-    pub fn from_tensor(pixels: &Tensor) -> Result<Self> {
-        let (_, _, height, width) = pixels.dims4()?;
-        let values = pixels.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        if values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::Inference("the decoded picture has values that are not finite".into()));
-        }
-        let plane = height * width;
-        let mut rgb = vec![0u8; 3 * plane];
-        for (channel, values) in values.chunks_exact(plane.max(1)).take(3).enumerate() {
-            for (pixel, value) in rgb.iter_mut().skip(channel).step_by(3).zip(values) {
-                *pixel = ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
-            }
-        }
-        Ok(Self { width, height, pixels: rgb })
-    }
-}
 
 impl Pipeline {
     pub(super) fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Rgb8> {

@@ -23,8 +23,13 @@ impl Pipeline {
         for (index, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
             let sample = scheduler.scale_model_input(&latents, index)?.to_dtype(self.dtype)?;
             let output = self.guided(params, &sample, timestep, embeddings, clock)?.to_dtype(DType::F32)?;
-            latents = scheduler.step(&output, index, &latents, &mut |shape| noise.draw(shape))?;
-            clock.step(Phase::Denoise, image)?;
+            let stepped = scheduler.step(&output, index, &latents, &mut |shape| noise.draw(shape))?;
+            let preview = match params.previews().after(index) {
+                true => Some(self.preview(&stepped.pred_original_sample, params.previews().decode, clock.cancel())?),
+                false => None,
+            };
+            latents = stepped.prev_sample;
+            clock.step(Phase::Denoise, image, preview)?;
         }
         Ok(latents)
     }

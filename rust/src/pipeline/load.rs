@@ -1,5 +1,6 @@
 //! From a folder to a pipeline.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -176,6 +177,7 @@ impl Pipeline {
             residency,
             resident_bytes: None,
             decode_cost: None,
+            latent_colours: OnceCell::new(),
         })
     }
 }

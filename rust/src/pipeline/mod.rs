@@ -6,7 +6,9 @@ mod denoise;
 mod encode;
 mod load;
 mod prepare;
+mod preview;
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
@@ -14,6 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
+use crate::image::Rgb8;
 use crate::models::{Autoencoder, Denoiser, Posterior, TextEncoder};
 use crate::params::GenerationParams;
 use crate::progress::{CancelToken, Observer, Phase};
@@ -21,9 +24,9 @@ use crate::schedulers::{SchedulerKind, SchedulerOptions};
 use crate::tokenizer::{ClipTokenizer, Truncation};
 
 use clock::Clock;
-pub use decode::Rgb8;
 pub use load::Engine;
 pub use prepare::Noise;
+use preview::LatentColours;
 
 /// Growth of the process between two generations that is worth a word, in bytes.
 const GROWTH: u64 = 64 << 20;
@@ -41,6 +44,7 @@ pub struct Pipeline {
     residency: Vec<Residency>,
     resident_bytes: Option<u64>,
     decode_cost: Option<DecodeCost>,
+    latent_colours: OnceCell<LatentColours>,
 }
 
 /// What decoding one picture of a size took, for the next estimate.
@@ -122,7 +126,7 @@ impl Pipeline {
         let mut images = Vec::with_capacity(latents.len());
         for (image, latents) in latents.iter().enumerate() {
             images.push(self.decode(latents, cancel)?);
-            clock.step(Phase::Decode, image)?;
+            clock.step(Phase::Decode, image, None)?;
         }
         clock.finish(Phase::Decode)?;
 

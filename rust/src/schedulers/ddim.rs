@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{NoiseSource, PredictionType, Run, Scheduler, TimestepSpacing, at, combine, to_f32};
+use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepSpacing, at, combine, to_f32};
 use crate::error::{Error, Result};
 
 /// diffusers' `DDIMScheduler`.
@@ -101,7 +101,7 @@ impl Scheduler for Ddim {
         index: usize,
         sample: &Tensor,
         noise: &mut NoiseSource<'_>,
-    ) -> Result<Tensor> {
+    ) -> Result<StepOutput> {
         let step = at(&self.steps, index)?;
         let dtype = sample.dtype();
         let (output, sample) = to_f32(model_output, sample)?;
@@ -124,6 +124,6 @@ impl Scheduler for Ddim {
         if self.eta > 0.0 {
             previous = combine(1.0, &previous, step.std_dev, &noise(previous.shape())?)?;
         }
-        Ok(previous.to_dtype(dtype)?)
+        StepOutput::new(&previous, &original, dtype)
     }
 }

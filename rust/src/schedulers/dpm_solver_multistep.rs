@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::sigmas::{TrainSigmas, finish, karras, last_sigma};
 use super::spacing::{leading, linspace, trailing};
-use super::{BetaSchedule, FinalSigmasType, NoiseSource, PredictionType, Run, Scheduler, SolverType};
+use super::{BetaSchedule, FinalSigmasType, NoiseSource, PredictionType, Run, Scheduler, SolverType, StepOutput};
 use super::{TimestepSpacing, at, combine, to_f32};
 use crate::error::{Error, Result};
 
@@ -156,7 +156,7 @@ impl Scheduler for DpmSolverMultistep {
         index: usize,
         sample: &Tensor,
         _: &mut NoiseSource<'_>,
-    ) -> Result<Tensor> {
+    ) -> Result<StepOutput> {
         let step = at(&self.steps, index)?;
         let dtype = sample.dtype();
         let (output, sample) = to_f32(model_output, sample)?;
@@ -168,8 +168,8 @@ impl Scheduler for DpmSolverMultistep {
         let mut next = combine(step.keep, &sample, step.pull, &original)?;
         let before = self.previous.replace((index, original.clone())).filter(|(before, _)| before + 1 == index);
         if let Some((change, (_, before))) = step.change.zip(before) {
-            next = combine(1.0, &next, change, &(original - before)?)?;
+            next = combine(1.0, &next, change, &(&original - before)?)?;
         }
-        Ok(next.to_dtype(dtype)?)
+        StepOutput::new(&next, &original, dtype)
     }
 }

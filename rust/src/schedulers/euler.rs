@@ -4,7 +4,9 @@ use candle_core::Tensor;
 
 use super::betas::torch_linspace;
 use super::sigmas::{TrainSigmas, finish, karras, last_sigma};
-use super::{InterpolationType, NoiseSource, PredictionType, Run, Scheduler, TimestepSpacing, TimestepType, at};
+use super::{
+    InterpolationType, NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepSpacing, TimestepType, at,
+};
 use super::{combine, to_f32};
 use crate::error::Result;
 
@@ -73,14 +75,14 @@ pub(super) fn unit_variance(sample: &Tensor, sigma: f32) -> Result<Tensor> {
     Ok((sample / f64::from((sigma * sigma + 1.0).sqrt()))?)
 }
 
-/// The sample that goes along the derivative from `sigma` to `to`, all in f32.
+/// The sample that goes along the derivative from `sigma` to `to`, and the clean sample foreseen, all in f32.
 pub(super) fn advance(
     prediction_type: PredictionType,
     output: &Tensor,
     sample: &Tensor,
     sigma: f32,
     to: f32,
-) -> Result<Tensor> {
+) -> Result<(Tensor, Tensor)> {
     let original = match prediction_type {
         PredictionType::Epsilon => combine(1.0, sample, -sigma, output)?,
         PredictionType::Sample => output.clone(),
@@ -89,8 +91,8 @@ pub(super) fn advance(
             ((output * f64::from(-sigma / square.sqrt()))? + (sample / f64::from(square))?)?
         }
     };
-    let derivative = ((sample - original)? / f64::from(sigma))?;
-    combine(1.0, sample, to - sigma, &derivative)
+    let derivative = ((sample - &original)? / f64::from(sigma))?;
+    Ok((combine(1.0, sample, to - sigma, &derivative)?, original))
 }
 
 impl Scheduler for Euler {
@@ -116,10 +118,10 @@ impl Scheduler for Euler {
         index: usize,
         sample: &Tensor,
         _: &mut NoiseSource<'_>,
-    ) -> Result<Tensor> {
+    ) -> Result<StepOutput> {
         let step = at(&self.steps, index)?;
         let (output, sample_f32) = to_f32(model_output, sample)?;
-        let next = advance(self.prediction_type, &output, &sample_f32, step.sigma, step.next)?;
-        Ok(next.to_dtype(sample.dtype())?)
+        let (next, original) = advance(self.prediction_type, &output, &sample_f32, step.sigma, step.next)?;
+        StepOutput::new(&next, &original, sample.dtype())
     }
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::euler::{advance, init_noise_sigma, to_f32_values, unit_variance};
 use super::sigmas::{TrainSigmas, finish};
-use super::{NoiseSource, PredictionType, Run, Scheduler, at, combine, to_f32};
+use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput, at, combine, to_f32};
 use crate::error::Result;
 
 /// diffusers' `EulerAncestralDiscreteScheduler`.
@@ -66,11 +66,11 @@ impl Scheduler for EulerAncestral {
         index: usize,
         sample: &Tensor,
         noise: &mut NoiseSource<'_>,
-    ) -> Result<Tensor> {
+    ) -> Result<StepOutput> {
         let step = at(&self.steps, index)?;
         let (output, sample_f32) = to_f32(model_output, sample)?;
-        let down = advance(self.prediction_type, &output, &sample_f32, step.sigma, step.down)?;
+        let (down, original) = advance(self.prediction_type, &output, &sample_f32, step.sigma, step.down)?;
         let next = combine(1.0, &down, step.up, &noise(down.shape())?)?;
-        Ok(next.to_dtype(sample.dtype())?)
+        StepOutput::new(&next, &original, sample.dtype())
     }
 }

@@ -41,7 +41,7 @@ pub trait Scheduler: Send {
     /// # Errors
     /// [`Error::Inference`] for an `index` past the last step.
     fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor>;
-    /// The sample after step `index`, of the shape and dtype of `sample`, from the network's output for it.
+    /// Takes step `index` from `sample`, with the network's output for it; results have the shape and dtype of `sample`.
     ///
     /// Noise is drawn as often and in the same order as diffusers draws it: euler-ancestral once in every step, the
     /// last one included, ddim once in every step where eta is above 0, the others never.
@@ -54,7 +54,25 @@ pub trait Scheduler: Send {
         index: usize,
         sample: &Tensor,
         noise: &mut NoiseSource<'_>,
-    ) -> Result<Tensor>;
+    ) -> Result<StepOutput>;
+}
+
+/// What a step gives, named as in diffusers' `DDIMSchedulerOutput`.
+#[derive(Debug, Clone)]
+pub struct StepOutput {
+    /// The sample at the next noise level.
+    pub prev_sample: Tensor,
+    /// The clean sample that this step foresees; good for previews.
+    pub pred_original_sample: Tensor,
+}
+
+impl StepOutput {
+    fn new(prev_sample: &Tensor, pred_original_sample: &Tensor, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            prev_sample: prev_sample.to_dtype(dtype)?,
+            pred_original_sample: pred_original_sample.to_dtype(dtype)?,
+        })
+    }
 }
 
 /// A sampling algorithm.
