@@ -45,3 +45,8 @@ def resolve(model: str | os.PathLike[str]) -> Path:
 def name(model: str | os.PathLike[str]) -> str:
     """What a model is called in a picture's metadata: its alias, or its folder's name without the way there."""
     return model if isinstance(model, str) and model in _EMBEDDED else resolve(model).resolve().name
+
+
+def has_own_defaults(model: str | os.PathLike[str]) -> bool:
+    """Whether the model's folder says how many steps and how much guidance suit it."""
+    return (resolve(model) / "generation_config.json").is_file()

@@ -1,0 +1,53 @@
+"""Logs of the command line and the worker: people's text, or a JSON object a line."""
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+LEVELS = ("trace", "debug", "info", "warn", "warning", "error")
+_ALIASES = {"trace": "debug", "warn": "warning"}
+
+
+class _JsonFormatter(logging.Formatter):
+    def __init__(self, worker_id: str) -> None:
+        super().__init__()
+        self._worker_id = worker_id
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "target": record.name,
+            "worker_id": self._worker_id,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure(*, level: str, format: str, file: Path | None, worker_id: str) -> None:
+    """Sends the logs to stderr, and to a file besides.
+
+    Args:
+        level: One of `LEVELS`.
+        format: `text` or `json`.
+        file: Appended to.
+        worker_id: Named in every JSON line.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    formatter = _JsonFormatter(worker_id) if format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if file is not None:
+        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+    root = logging.getLogger()
+    root.setLevel(_ALIASES.get(level, level).upper())
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        root.addHandler(handler)
+    # Its requests would be logged with the addresses that they go to.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,0 +1,67 @@
+"""Whether the worker lives and what it is at; always answered at once, from what is known already."""
+
+import datetime
+from typing import Any
+
+from litestar import Controller, Response, get
+
+from sd_rbee.engine import EngineState
+from sd_rbee.server.metrics import CONTENT_TYPE
+from sd_rbee.server.worker import Worker
+
+_REASONS = {
+    EngineState.LOADING: "model loading",
+    EngineState.FAILED: "the model could not be loaded",
+    EngineState.CLOSED: "shutting down",
+}
+
+
+class HealthController(Controller):
+    """`/health`, `/ready` and their twins, `/info` and `/metrics`."""
+
+    tags = ["health"]
+
+    @get(["/health", "/v1/health"])
+    async def health(self, worker: Worker) -> dict[str, Any]:
+        """The process lives."""
+        failed = worker.engine.state is EngineState.FAILED
+        return {
+            "status": "unhealthy" if failed else "healthy",
+            "worker_id": worker.settings.worker_id,
+            "model_version": worker.settings.model_version,
+            "device": worker.device,
+            "uptime_seconds": worker.uptime_seconds,
+            "state": worker.engine.state,
+            "vram_bytes": worker.engine.vram_bytes,
+            "timestamp": now(),
+        }
+
+    @get("/ready")
+    async def ready(self, worker: Worker) -> Response[dict[str, Any]]:
+        """200 once jobs are taken, 503 before."""
+        state = worker.engine.state
+        body = {"ready": worker.ready, "status": state, "timestamp": now()}
+        if not worker.ready:
+            body["reason"] = _REASONS[state]
+        return Response(body, status_code=200 if worker.ready else 503)
+
+    @get("/v1/ready")
+    async def v1_ready(self, worker: Worker) -> dict[str, Any]:
+        """As `/ready`, but always 200: what the queen polls."""
+        return {"ready": worker.ready, "state": worker.engine.state, "model_loaded": worker.engine.pipeline is not None}
+
+    @get("/info")
+    async def info(self, worker: Worker) -> dict[str, Any]:
+        """The model, its defaults, the limits, the queue."""
+        return worker.info()
+
+    @get("/metrics")
+    async def metrics(self, worker: Worker) -> Response[bytes]:
+        """Counters in Prometheus' text form."""
+        text = worker.metrics.render(worker.engine, uptime=worker.uptime_seconds, ready=worker.ready)
+        return Response(text, media_type=CONTENT_TYPE)
+
+
+def now() -> str:
+    """The time as RFC 3339 writes it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,51 @@
+"""Counters for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from sd_rbee.engine import Engine, Job
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_MILLISECONDS = (100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000)
+
+
+class Metrics:
+    """What this worker counts, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "worker_requests", "Jobs by how they ended.", ["outcome"], registry=self._registry
+        )
+        self._duration = Histogram(
+            "worker_inference_duration_ms",
+            "Milliseconds from a job's start to its end.",
+            buckets=_MILLISECONDS,
+            registry=self._registry,
+        )
+        self._waited = Histogram(
+            "worker_queue_duration_ms",
+            "Milliseconds from a job's submission to its start.",
+            buckets=_MILLISECONDS,
+            registry=self._registry,
+        )
+        self._uptime = Gauge("worker_uptime_seconds", "Seconds since the start.", registry=self._registry)
+        self._waiting = Gauge("worker_queue_length", "Jobs that wait.", registry=self._registry)
+        self._ready = Gauge("worker_ready", "1 while jobs are taken.", registry=self._registry)
+        self._model_bytes = Gauge(
+            "worker_vram_bytes", "Bytes of the model in the device's memory.", registry=self._registry
+        )
+
+    def ended(self, job: Job) -> None:
+        """Counts a job that ended; called on the engine's thread."""
+        self._requests.labels(outcome=job.state.value).inc()
+        if job.started is not None and job.ended is not None:
+            self._duration.observe(1000 * (job.ended - job.started))
+            self._waited.observe(1000 * (job.started - job.submitted))
+
+    def render(self, engine: Engine, *, uptime: float, ready: bool) -> bytes:
+        """All of it in Prometheus' text form."""
+        self._uptime.set(uptime)
+        self._waiting.set(engine.waiting)
+        self._ready.set(ready)
+        self._model_bytes.set(engine.vram_bytes)
+        return generate_latest(self._registry)

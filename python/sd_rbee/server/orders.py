@@ -1,0 +1,142 @@
+"""From a request's body to an order for the engine, within the worker's limits."""
+
+from typing import NoReturn
+
+from sd_rbee.engine import Order
+from sd_rbee.errors import InvalidParamsError
+from sd_rbee.server.errors import UnsupportedOperationError, WrongModelError
+from sd_rbee.server.input_images import decode_image
+from sd_rbee.server.requests import (
+    Drawing,
+    ExecuteRequest,
+    ImageGeneration,
+    ImageInpaint,
+    ImageTransform,
+    Img2ImgRequest,
+    InpaintRequest,
+    JobFields,
+    JobRequest,
+)
+from sd_rbee.settings import WorkerSettings
+from sd_rbee.spec import GenerationSpec, shorten
+
+# The engine's names of the fields that the wire calls otherwise.
+_WIRE_NAMES = {"num_inference_steps": "steps", "num_images_per_prompt": "num_samples"}
+
+
+class Orders:
+    """Turns requests into orders.
+
+    Args:
+        settings: The worker's own.
+        steps: Sampling steps of a request that names none.
+        guidance_scale: Guidance of a request that names none.
+        sides: Height and width of a request that names neither.
+    """
+
+    def __init__(self, settings: WorkerSettings, *, steps: int, guidance_scale: float, sides: tuple[int, int]) -> None:
+        self._settings = settings
+        self.steps = steps
+        self.guidance_scale = guidance_scale
+        self._sides = sides
+
+    def execute(self, request: ExecuteRequest) -> Order:
+        """A picture of a prompt.
+
+        Raises:
+            InvalidParamsError: A value of the wrong type, out of its range, or above a limit; the field is the wire's.
+        """
+        return self._order(request, request.height, request.width)
+
+    def img2img(self, request: Img2ImgRequest) -> NoReturn:
+        """A picture after another one, which no model here can do yet.
+
+        Raises:
+            InvalidParamsError: The image cannot be used.
+            UnsupportedOperationError: It could.
+        """
+        self._refuse("img2img", request, image=request.image)
+
+    def inpaint(self, request: InpaintRequest) -> NoReturn:
+        """A picture with a part drawn anew, which no model here can do yet.
+
+        Raises:
+            InvalidParamsError: The image or the mask cannot be used.
+            UnsupportedOperationError: They could.
+        """
+        self._refuse("inpaint", request, image=request.image, mask=request.mask)
+
+    def job(self, request: JobRequest) -> Order:
+        """Any of them, as a hive asks.
+
+        Raises:
+            InvalidParamsError: As above.
+            WrongModelError: The hive wants a model or a worker that this is not.
+            UnsupportedOperationError: The model cannot do it.
+        """
+        self._check_addressee(request)
+        match request:
+            case ImageGeneration():
+                return self._order(request, request.height, request.width)
+            case ImageTransform():
+                given = [image for image in (request.input_image, request.init_image) if image is not None]
+                if len(given) != 1:
+                    raise InvalidParamsError("input_image", f"{len(given)} images", "one, as input_image or init_image")
+                self._refuse("image_transform", request, input_image=given[0])
+            case ImageInpaint():
+                images = {"init_image": request.init_image, "mask_image": request.mask_image}
+                self._refuse("image_inpaint", request, **images)
+
+    def _order(self, request: Drawing, height: int | None, width: int | None) -> Order:
+        limits = self._settings.limits
+        try:
+            spec = GenerationSpec(
+                request.prompt,
+                negative_prompt=request.negative_prompt,
+                height=height,
+                width=width,
+                num_inference_steps=self.steps if request.steps is None else request.steps,
+                guidance_scale=self.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+                num_images_per_prompt=request.num_samples,
+                seed=request.seed,
+                scheduler=request.scheduler,
+                eta=request.eta,
+                timestep_spacing=request.timestep_spacing,
+                use_karras_sigmas=request.use_karras_sigmas,
+            )
+        except InvalidParamsError as error:
+            raise on_the_wire(error) from None
+        steps = spec.num_inference_steps or self.steps
+        if steps > limits.max_steps:
+            raise InvalidParamsError("steps", str(steps), f"at most {limits.max_steps} on this worker")
+        if spec.num_images_per_prompt > limits.max_batch:
+            allowed = f"at most {limits.max_batch} on this worker"
+            raise InvalidParamsError("num_samples", str(spec.num_images_per_prompt), allowed)
+        sides = (spec.height or self._sides[0], spec.width or self._sides[1])
+        if sides[0] * sides[1] > limits.max_pixels:
+            allowed = f"height times width at most {limits.max_pixels} on this worker"
+            raise InvalidParamsError("height", f"{sides[0]} with width {sides[1]}", allowed)
+        if not 0 <= request.preview_every <= limits.max_steps:
+            raise InvalidParamsError("preview_every", shorten(request.preview_every), f"0 to {limits.max_steps}")
+        return Order(spec, preview_every=request.preview_every, decode_previews=request.preview == "decode")
+
+    def _refuse(self, operation: str, request: Drawing, **images: str) -> NoReturn:
+        self._order(request, None, None)
+        for field, image in images.items():
+            decode_image(field, image, max_pixels=self._settings.limits.max_pixels)
+        raise UnsupportedOperationError(f"{operation}: this worker's model only draws from a prompt")
+
+    def _check_addressee(self, request: JobFields) -> None:
+        settings = self._settings
+        ours = {settings.model, settings.model_ref, settings.model_version}
+        if request.model is not None and request.model not in ours:
+            raise WrongModelError("model", shorten(request.model), ", ".join(sorted(ours)))
+        if request.worker_id is not None and request.worker_id != settings.worker_id:
+            raise WrongModelError("worker_id", shorten(request.worker_id), settings.worker_id)
+        if request.loras:
+            raise InvalidParamsError("loras", f"{len(request.loras)} of them", "none: this worker has no adapters")
+
+
+def on_the_wire(error: InvalidParamsError) -> InvalidParamsError:
+    """The error with its field called as in requests."""
+    return InvalidParamsError(_WIRE_NAMES.get(error.field, error.field), error.given, error.allowed)

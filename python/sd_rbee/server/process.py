@@ -1,0 +1,209 @@
+"""The process: bind first, load behind, report, and end in good order."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Generator
+
+import uvicorn
+
+from sd_rbee import models
+from sd_rbee.engine import Engine, EngineState
+from sd_rbee.errors import SdRbeeError
+from sd_rbee.hive import HiveClient, Report
+from sd_rbee.pipeline import Pipeline
+from sd_rbee.server.app import create_app
+from sd_rbee.server.metrics import Metrics
+from sd_rbee.server.worker import Worker
+from sd_rbee.settings import WorkerSettings
+
+_log = logging.getLogger("sd_rbee.server")
+_SECONDS_FOR_JOBS = 1.2
+_SECONDS_FOR_STREAMS = 0.5
+_BACKLOG = 512
+
+
+class CallbackRefusedError(SdRbeeError):
+    """The hive has not taken the ready call, and the worker was told that it must."""
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals are the process's own: uvicorn would raise them anew at its end."""
+        yield
+
+
+class Process:
+    """One worker from its first breath to its last.
+
+    Args:
+        settings: What it was told.
+        listener: The socket that it listens on, bound.
+    """
+
+    def __init__(self, settings: WorkerSettings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._stopping = asyncio.Event()
+        self._loaded = asyncio.Event()
+        self._error: BaseException | None = None
+        self._loop = asyncio.get_running_loop()
+        metrics = Metrics()
+        self._engine = Engine(
+            self._load,
+            queue_size=settings.limits.queue_size,
+            keep_seconds=settings.keep_seconds,
+            keep_jobs=settings.keep_jobs,
+            on_loaded=lambda error: self._loop.call_soon_threadsafe(self._on_loaded, error),
+            on_ended=metrics.ended,
+        )
+        self._worker = Worker(settings, self._engine, metrics, stop=self.stop)
+
+    def stop(self) -> None:
+        """Begins the end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serves until it is told to stop.
+
+        Raises:
+            SdRbeeError: The model could not be loaded, or the hive refused what it had to take.
+        """
+        for name in ("SIGINT", "SIGTERM"):
+            with contextlib.suppress(NotImplementedError):
+                self._loop.add_signal_handler(getattr(signal, name), self.stop)
+        config = uvicorn.Config(
+            create_app(self._worker),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve([self._listener]))
+        self._engine.start()
+        reporting = asyncio.create_task(self._report())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        _log.info("stopping")
+        reporting.cancel()
+        ended = await asyncio.to_thread(self._engine.close, _SECONDS_FOR_JOBS)
+        # The streams' last events go out before the connections are closed.
+        await asyncio.sleep(0.05)
+        server.should_exit = True
+        await asyncio.wait((serving,), timeout=_SECONDS_FOR_STREAMS)
+        if self._error is not None:
+            raise self._error
+        if not ended or not serving.done():
+            # Native code that does not come back must not hold the process.
+            _log.warning("some work did not end in time")
+            logging.shutdown()
+            os._exit(0)
+
+    def _load(self) -> Pipeline:
+        return Pipeline.load(self._settings.model, self._settings.device, self._settings.dtype)
+
+    def _on_loaded(self, error: BaseException | None) -> None:
+        if error is None:
+            _log.info("ready")
+            self._loaded.set()
+        else:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self.stop()
+
+    async def _report(self) -> None:
+        await self._loaded.wait()
+        hive, settings = self._settings.hive, self._settings
+        client = HiveClient(callback_url=hive.callback_url, queen_url=hive.queen_url, token=settings.token)
+        report = self._describe()
+        port = self._listener.getsockname()[1]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(client.beat_queen(report, self._status, port))
+                if hive.callback_url is not None:
+                    if await client.register(report):
+                        tasks.create_task(client.beat_hive(report))
+                    elif hive.required:
+                        self._fail(CallbackRefusedError("the hive has not taken the ready call"))
+        finally:
+            await client.close()
+
+    def _status(self) -> str:
+        states = {EngineState.IDLE: "ready", EngineState.BUSY: "busy", EngineState.CLOSED: "stopping"}
+        return states.get(self._engine.state, "starting")
+
+    def _describe(self) -> Report:
+        settings, worker = self._settings, self._worker
+        backend, _, index = worker.device.partition(":")
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        address = f"[{host}]" if ":" in host else host
+        url = f"http://{address}:{self._listener.getsockname()[1]}"
+        unified = backend != "cuda"
+        return Report(
+            worker_id=settings.worker_id,
+            url=url,
+            uri=url,
+            model_ref=settings.model_ref,
+            backend=backend,
+            device=int(index or 0),
+            vram_bytes=self._engine.vram_bytes,
+            memory_bytes=self._engine.model_bytes,
+            memory_architecture="unified" if unified else "vram-only",
+            worker_type="sd-worker-rbee",
+            capabilities=["image-gen"],
+            protocol="sse",
+            model_version=settings.model_version,
+            version=worker.info()["version"],
+        )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        OSError: The address or the port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            # Only a port in its last minutes after a close is taken over, never one that is listened on.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def serve(settings: WorkerSettings, listener: socket.socket) -> None:
+    """Runs one worker until it is told to stop.
+
+    Raises:
+        SdRbeeError: As `Process.run`.
+    """
+
+    async def run() -> None:
+        await Process(settings, listener).run()
+
+    asyncio.run(run())
+
+
+def check(settings: WorkerSettings) -> None:
+    """Finds out within a moment what can be known to be wrong before anything is served.
+
+    Raises:
+        ModelNotFoundError: There is no such model.
+        DeviceError: There is no such device.
+    """
+    models.resolve(settings.model)
