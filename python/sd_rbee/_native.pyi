@@ -1,9 +1,11 @@
 """The native engine. Everything here releases the GIL while it computes and raises the classes of `sd_rbee.errors`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Any, Literal, Unpack, final
 
 from typing_extensions import Buffer
+
+from sd_rbee.spec import GenerationParameters
 
 __version__: str
 
@@ -38,6 +40,9 @@ class Step:
     @property
     def eta(self) -> float | None:
         """Estimated seconds to the end of the generation; None until a step was measured."""
+    @property
+    def preview(self) -> Image | None:
+        """What the image looks like so far, where previews were asked for and this step has one."""
 
 @final
 class Image(Buffer):
@@ -154,9 +159,13 @@ class Pipeline:
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        preview_every: int = 0,
+        decode_previews: bool = False,
         on_step: Callable[[Step], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> Generation: ...
+    def check(self, prompt: str, **parameters: Unpack[GenerationParameters]) -> None:
+        """Raises what `generate` would raise of its parameters, and computes nothing."""
     @property
     def device(self) -> str: ...
     @property

@@ -7,6 +7,7 @@ SdRbeeError
 ├── DeviceError             a device that is absent or unable to do what was asked
 │   └── OutOfMemoryError    the device's or the machine's memory is exhausted
 ├── InferenceError          the computation itself failed
+├── HiveError               a hive did not take what it had to take
 └── Cancelled               the caller asked to stop
 
 UserWarning
@@ -56,6 +57,10 @@ class OutOfMemoryError(DeviceError):
 
 class InferenceError(SdRbeeError):
     """The computation itself failed."""
+
+
+class HiveError(SdRbeeError):
+    """A hive did not take a call that the worker was told to depend on."""
 
 
 class Cancelled(SdRbeeError):  # noqa: N818 - asked for by the caller, so not an error of anybody's

@@ -33,6 +33,13 @@ def to_pil(image: native.Image, recipe: Mapping[str, Any]) -> Image.Image:
     return picture
 
 
+def encode_preview(image: native.Image) -> bytes:
+    """The picture as a PNG file without a recipe, made quickly."""
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (image.width, image.height), memoryview(image)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def format_of(path: Path) -> str:
     """PIL's name of the format that the file name asks for.
 

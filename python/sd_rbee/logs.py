@@ -6,9 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-LEVELS = ("trace", "debug", "info", "warn", "warning", "error")
-_ALIASES = {"trace": "debug", "warn": "warning"}
-
 
 class _JsonFormatter(logging.Formatter):
     def __init__(self, worker_id: str) -> None:
@@ -32,7 +29,7 @@ def configure(*, level: str, format: str, file: Path | None, worker_id: str) -> 
     """Sends the logs to stderr, and to a file besides.
 
     Args:
-        level: One of `LEVELS`.
+        level: A level's name, as `logging` knows it.
         format: `text` or `json`.
         file: Appended to.
         worker_id: Named in every JSON line.
@@ -40,12 +37,13 @@ def configure(*, level: str, format: str, file: Path | None, worker_id: str) -> 
     Raises:
         OSError: The file cannot be written.
     """
-    formatter = _JsonFormatter(worker_id) if format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    formatter = _JsonFormatter(worker_id) if format == "json" else text
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
     root = logging.getLogger()
-    root.setLevel(_ALIASES.get(level, level).upper())
+    root.setLevel(level.upper())
     for handler in handlers:
         handler.setFormatter(formatter)
         root.addHandler(handler)

@@ -11,7 +11,7 @@ from sd_rbee import images, metadata, models, streaming, under_way
 from sd_rbee.backend import native
 from sd_rbee.errors import IneffectiveParameterWarning, InvalidParamsError, TruncatedPromptWarning
 from sd_rbee.events import Event
-from sd_rbee.result import GenerationResult
+from sd_rbee.result import GenerationResult, describe_truncation
 from sd_rbee.spec import GenerationParameters, GenerationSpec, check_text, shorten
 
 Engine = Literal["native", "candle"]
@@ -178,6 +178,11 @@ class Pipeline:
         return self._native.size_multiple
 
     @property
+    def schedulers(self) -> list[str]:
+        """The schedulers that there are."""
+        return native.Scheduler.names()
+
+    @property
     def residency(self) -> list[native.Residency]:
         """Where each component's bytes are."""
         return self._native.residency
@@ -196,15 +201,54 @@ class Pipeline:
         """`_run` for a function that users call: warnings point at their line."""
         result = self._run(spec, on_step, cancel or native.CancelToken())
         for cut in result.truncations:
-            text = f"{cut.prompt} has {cut.total} tokens, {cut.kept} were read; not seen: {shorten(cut.dropped_text)}"
-            warnings.warn(text, TruncatedPromptWarning, stacklevel=3)
+            warnings.warn(describe_truncation(cut), TruncatedPromptWarning, stacklevel=3)
         for text in result.warnings:
             warnings.warn(text, IneffectiveParameterWarning, stacklevel=3)
         return result
 
     def _run(self, spec: GenerationSpec, on_step: OnStep | None, cancel: native.CancelToken) -> GenerationResult:
+        return self.run(spec, on_step=on_step, cancel=cancel)
+
+    def check(self, spec: GenerationSpec) -> None:
+        """Finds out whether the model can do what is asked, without doing it.
+
+        Raises:
+            InvalidParamsError: A value out of its range.
+        """
+        self._native.check(**spec.arguments())
+
+    def run(
+        self,
+        spec: GenerationSpec,
+        *,
+        on_step: OnStep | None,
+        cancel: native.CancelToken,
+        preview_every: int = 0,
+        decode_previews: bool = False,
+    ) -> GenerationResult:
+        """`generate` of what was checked before, with previews; what `generate` warns of is in the result alone.
+
+        Args:
+            spec: What to draw.
+            on_step: Called with each finished unit of work; its `preview` is the image so far where one is due.
+            cancel: Ends the generation within a step when it is cancelled.
+            preview_every: Steps of an image between two previews; 0 for none.
+            decode_previews: Whether the VAE makes them, at the cost of a whole decode each; else they are estimated, one
+                pixel for a position of the latents.
+
+        Raises:
+            InvalidParamsError: A value out of its range.
+            Cancelled: `cancel` was set.
+            InferenceError: The computation failed.
+        """
         with under_way.until_exit(cancel):
-            made = self._native.generate(**spec.arguments(), on_step=on_step, cancel=cancel)
+            made = self._native.generate(
+                **spec.arguments(),
+                on_step=on_step,
+                cancel=cancel,
+                preview_every=preview_every,
+                decode_previews=decode_previews,
+            )
         for event in made.residency_events:
             _log.info("%s: %s", self.model, event)
         parameters = {

@@ -9,6 +9,7 @@ from PIL import Image
 
 from sd_rbee import images as files
 from sd_rbee.backend import native
+from sd_rbee.spec import shorten
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class GenerationResult:
     residency_events: list[str]
     parameters: dict[str, Any]
 
+    @property
+    def notes(self) -> list[str]:
+        """What was cut off or had no effect, in words."""
+        return [*map(describe_truncation, self.truncations), *self.warnings]
+
     def save(self, path: str | os.PathLike[str]) -> list[Path]:
         """Saves the pictures with their parameters, replacing files of these names; each is whole or not there.
 
@@ -50,3 +56,8 @@ class GenerationResult:
         for target, image in zip(paths, self.images, strict=True):
             files.write(target, files.encode(image, format))
         return paths
+
+
+def describe_truncation(cut: native.Truncation) -> str:
+    """What the model did not see of a prompt, in words."""
+    return f"{cut.prompt} has {cut.total} tokens, {cut.kept} were read; not seen: {shorten(cut.dropped_text)}"

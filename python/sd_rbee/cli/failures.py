@@ -1,21 +1,25 @@
 """What a failure means to a shell."""
 
+import errno
 from collections.abc import Sequence
 
 import click
 
-from sd_rbee.errors import Cancelled, CheckpointError, DeviceError, InvalidParamsError, ModelNotFoundError
+from sd_rbee.errors import Cancelled, CheckpointError, DeviceError, HiveError, InvalidParamsError, ModelNotFoundError
 
 _EXIT_CODES: list[tuple[tuple[type[BaseException], ...], int]] = [
     ((InvalidParamsError,), 2),
     ((ModelNotFoundError, CheckpointError), 3),
     ((DeviceError, MemoryError), 4),
+    ((HiveError,), 6),
     ((Cancelled, KeyboardInterrupt, click.Abort), 130),
 ]
 
 
 def exit_code(error: BaseException) -> int:
     """The exit code of a run that ended with this error."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return 5
     return next((code for classes, code in _EXIT_CODES if isinstance(error, classes)), 1)
 
 

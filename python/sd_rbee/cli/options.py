@@ -20,6 +20,7 @@ class State:
     """
 
     debug: bool = False
+    backends: tuple[str, ...] = ("auto", "cpu", "cuda", "metal")
 
     def set_debug(self) -> None:
         """Shows tracebacks, and on stderr what the package logs."""

@@ -56,6 +56,7 @@ class Job:
         log: Its events.
         cancel: Stops it within a step.
         created: Wall-clock time of the submission, in seconds since the epoch.
+        submitted: The same on the monotonic clock.
         started: Monotonic time at which the engine began with it.
         ended: Monotonic time of its end.
     """
@@ -67,6 +68,7 @@ class Job:
     log: EventLog = field(default_factory=EventLog)
     cancel: native.CancelToken = field(default_factory=native.CancelToken)
     created: float = field(default_factory=time.time)
+    submitted: float = field(default_factory=time.monotonic)
     started: float | None = None
     ended: float | None = None
     progress: Progress | None = None

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from sd_rbee import images
+from sd_rbee.backend import native
 from sd_rbee.engine.errors import NotReadyError, QueueFullError, ShuttingDownError
 from sd_rbee.engine.events import Cancelled, Complete, Failed, Preview, Queued, Started
 from sd_rbee.engine.job import Job, Order
@@ -89,6 +90,17 @@ class Engine:
     def pipeline(self) -> Pipeline | None:
         """The model, once it is loaded; its properties may be read by any thread."""
         return self._pipeline
+
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of the model's weights, wherever they are; 0 until it is loaded."""
+        return 0 if self._pipeline is None else sum(part.bytes for part in self._pipeline.residency)
+
+    @property
+    def vram_bytes(self) -> int:
+        """Those of them in a GPU's own memory."""
+        on_gpu = self._pipeline is not None and self._pipeline.device.startswith("cuda")
+        return self.model_bytes if on_gpu else 0
 
     @property
     def waiting(self) -> int:
@@ -230,11 +242,11 @@ class Engine:
         job.tell(Started())
         begun = time.monotonic()
 
-        def on_step(step: "native.Step") -> None:
+        def on_step(step: native.Step) -> None:
             progress = Progress.of(step)
             job.tell(progress)
             if step.preview is not None:
-                job.tell(Preview(progress, images.encode_plain(step.preview)))
+                job.tell(Preview(progress, images.encode_preview(step.preview)))
 
         try:
             order = job.order

@@ -10,9 +10,8 @@ from collections.abc import Generator
 
 import uvicorn
 
-from sd_rbee import models
 from sd_rbee.engine import Engine, EngineState
-from sd_rbee.errors import SdRbeeError
+from sd_rbee.errors import HiveError
 from sd_rbee.hive import HiveClient, Report
 from sd_rbee.pipeline import Pipeline
 from sd_rbee.server.app import create_app
@@ -24,10 +23,6 @@ _log = logging.getLogger("sd_rbee.server")
 _SECONDS_FOR_JOBS = 1.2
 _SECONDS_FOR_STREAMS = 0.5
 _BACKLOG = 512
-
-
-class CallbackRefusedError(SdRbeeError):
-    """The hive has not taken the ready call, and the worker was told that it must."""
 
 
 class _Server(uvicorn.Server):
@@ -133,7 +128,7 @@ class Process:
                     if await client.register(report):
                         tasks.create_task(client.beat_hive(report))
                     elif hive.required:
-                        self._fail(CallbackRefusedError("the hive has not taken the ready call"))
+                        self._fail(HiveError("the hive has not taken the ready call"))
         finally:
             await client.close()
 
@@ -144,9 +139,7 @@ class Process:
     def _describe(self) -> Report:
         settings, worker = self._settings, self._worker
         backend, _, index = worker.device.partition(":")
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-        address = f"[{host}]" if ":" in host else host
-        url = f"http://{address}:{self._listener.getsockname()[1]}"
+        url = address(self._listener)
         unified = backend != "cuda"
         return Report(
             worker_id=settings.worker_id,
@@ -199,11 +192,8 @@ def serve(settings: WorkerSettings, listener: socket.socket) -> None:
     asyncio.run(run())
 
 
-def check(settings: WorkerSettings) -> None:
-    """Finds out within a moment what can be known to be wrong before anything is served.
-
-    Raises:
-        ModelNotFoundError: There is no such model.
-        DeviceError: There is no such device.
-    """
-    models.resolve(settings.model)
+def address(listener: socket.socket) -> str:
+    """Where the socket can be reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

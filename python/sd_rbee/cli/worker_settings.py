@@ -1,0 +1,183 @@
+"""From the flags of `sd-rbee serve` to a worker's settings."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sd_rbee import models
+from sd_rbee.errors import DeviceError, InvalidParamsError, ModelNotFoundError
+from sd_rbee.settings import MEBIBYTE, Hive, Limits, WorkerSettings
+from sd_rbee.spec import shorten
+
+VERSIONS = (models.DEFAULT, "v1-5", "v2-1", "xl", "turbo", "3-medium", "3.5-medium", "3.5-large", "3.5-large-turbo")
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
+_WORKER_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_MODEL_REF = re.compile(r"[A-Za-z0-9_./:-]{1,512}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """The command line as it was given; what is None was left out."""
+
+    worker_id: str | None
+    sd_version: str | None
+    port: int
+    host: str
+    callback_url: str | None
+    queen_url: str | None
+    require_callback: bool
+    model: str | None
+    model_ref: str | None
+    backend: str | None
+    device: int | None
+    cuda_device: int | None
+    metal_device: int | None
+    use_f16: bool
+    use_flash_attn: bool
+    queue_size: int
+    max_pixels: int
+    max_steps: int
+    max_batch: int
+    max_body_mb: int
+    keep_seconds: float
+    allow_origins: tuple[str, ...]
+    allow_hosts: tuple[str, ...]
+    insecure: bool
+    local_mode: bool
+    log_level: str
+    log_format: str
+    log_file: Path | None
+
+
+def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
+    """The settings that the flags and the environment's token say.
+
+    Args:
+        flags: The command line.
+        backends: Kinds of devices that the command is for; the first is taken where none is named, `auto` among them.
+
+    Raises:
+        InvalidParamsError: A flag that means nothing, or two that contradict each other.
+        ModelNotFoundError: There is no such model.
+        DeviceError: A device that the command is not for, or flash attention without a build that has it.
+    """
+    host = "127.0.0.1" if flags.local_mode else flags.host
+    token = None if flags.local_mode else _token()
+    if host not in _LOOPBACK and token is None and not flags.insecure:
+        allowed = "127.0.0.1 without a token; set SD_RBEE_API_TOKEN, or say --insecure"
+        raise InvalidParamsError("host", host, allowed)
+    model = _model(flags)
+    version = flags.sd_version or models.name(model)
+    return WorkerSettings(
+        worker_id=_matching("worker_id", flags.worker_id or f"sd-worker-{flags.port}", _WORKER_ID),
+        model=model,
+        model_ref=_matching("model_ref", flags.model_ref or _referable(model), _MODEL_REF),
+        model_version=version,
+        device=_device(flags, backends),
+        dtype="f16" if flags.use_f16 else "auto",
+        host=host,
+        port=flags.port,
+        token=token,
+        allow_origins=flags.allow_origins,
+        allow_hosts=tuple(name.lower() for name in flags.allow_hosts),
+        limits=Limits(
+            max_pixels=flags.max_pixels,
+            max_steps=flags.max_steps,
+            max_batch=flags.max_batch,
+            max_body_bytes=flags.max_body_mb * MEBIBYTE,
+            queue_size=flags.queue_size,
+        ),
+        hive=Hive(
+            callback_url=_url("callback_url", flags.callback_url),
+            queen_url=_url("queen_url", flags.queen_url),
+            required=flags.require_callback,
+        ),
+        keep_seconds=flags.keep_seconds,
+        log_file=flags.log_file,
+        log_format=flags.log_format,
+        log_level=_level(flags.log_level),
+    )
+
+
+def _token() -> str | None:
+    for name in ("SD_RBEE_API_TOKEN", "LLORCH_API_TOKEN"):
+        token = os.environ.get(name, "").strip()
+        if token:
+            if not token.isascii() or not token.isprintable():
+                raise InvalidParamsError(name, "a token with odd characters", "printable ASCII")
+            return token
+    return None
+
+
+def _model(flags: Flags) -> str:
+    if flags.model is not None:
+        models.resolve(flags.model)
+        return flags.model
+    if flags.sd_version not in (None, models.DEFAULT):
+        raise ModelNotFoundError(f"{flags.sd_version} is not at hand: say where it is with --model-path")
+    return models.DEFAULT
+
+
+def _referable(model: str) -> str:
+    """The model's name in the characters that hives take."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", models.name(model)) or "model"
+
+
+def _device(flags: Flags, backends: tuple[str, ...]) -> str:
+    named = {
+        "cuda": flags.cuda_device,
+        "metal": flags.metal_device,
+    }
+    kinds = [kind for kind, index in named.items() if index is not None]
+    if flags.backend is not None and kinds not in ([], [flags.backend]):
+        raise InvalidParamsError("backend", flags.backend, f"{kinds[0]}, for which a device is named")
+    if len(kinds) > 1:
+        raise InvalidParamsError("metal_device", str(flags.metal_device), "one kind of device")
+    kind = flags.backend or (kinds[0] if kinds else backends[0])
+    if kind not in backends:
+        raise DeviceError(f"this command is for {', '.join(backends)}, not for {kind}")
+    index = named.get(kind) if named.get(kind) is not None else flags.device
+    if kind in ("auto", "cpu"):
+        if index:
+            raise InvalidParamsError("device", str(index), f"0 for {kind}; name a GPU by --backend and --device")
+        device = kind
+    else:
+        device = f"{kind}:{index or 0}"
+    _check_device(device, flash_attn=flags.use_flash_attn)
+    return device
+
+
+def _check_device(device: str, *, flash_attn: bool) -> None:
+    from sd_rbee.backend import native
+
+    if flash_attn and "flash-attn" not in native.features():
+        raise DeviceError("flash attention: this build has none")
+    if device not in ("auto", "cpu") and device not in native.devices():
+        raise DeviceError(f"{device} is not there; there are {', '.join(native.devices())}")
+
+
+def _url(field: str, url: str | None) -> str | None:
+    if url is not None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidParamsError(field, shorten(url), "an http or https address")
+    return url
+
+
+def _level(text: str) -> str:
+    """The level of `RUST_LOG`'s form, in which parts with `=` are for single modules."""
+    plain = [part.strip().lower() for part in text.split(",") if "=" not in part]
+    if not plain:
+        return "info"
+    if plain[0] not in _LEVELS:
+        raise InvalidParamsError("log_level", shorten(text), ", ".join(_LEVELS))
+    return _LEVELS[plain[0]]
+
+
+def _matching(field: str, text: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(text):
+        raise InvalidParamsError(field, shorten(text), f"text of the form {pattern.pattern}")
+    return text
