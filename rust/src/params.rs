@@ -14,7 +14,7 @@ pub const MAX_GUIDANCE: f64 = 1000.0;
 /// What a model offers: the values that a request leaves open, and the step of its sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Defaults {
-    /// Height and width must be multiples of this.
+    /// Height and width must be multiples of this; 1 to [`MAX_SIDE`].
     pub size_multiple: usize,
     /// In pixels.
     pub height: usize,
@@ -63,8 +63,15 @@ impl GenerationParams {
     /// Checks `request` and fills in what it leaves open.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] that names the first field that is out of its range.
+    /// [`Error::InvalidParams`] that names the first field that is out of its range, [`Error::Checkpoint`] for
+    /// `defaults` that no size could hold.
     pub fn new(request: Request, defaults: &Defaults) -> Result<Self> {
+        if !(1..=MAX_SIDE).contains(&defaults.size_multiple) {
+            let given = defaults.size_multiple;
+            return Err(Error::Checkpoint(format!(
+                "the model's sizes are multiples of {given}, allowed is 1 to {MAX_SIDE}"
+            )));
+        }
         let steps = request.num_inference_steps.unwrap_or(defaults.num_inference_steps);
         if !(1..=MAX_STEPS).contains(&steps) {
             return Err(Error::invalid("num_inference_steps", steps, format!("1 to {MAX_STEPS}")));
@@ -138,7 +145,7 @@ impl GenerationParams {
 
 fn side(field: &'static str, given: usize, multiple: usize) -> Result<usize> {
     let largest = MAX_SIDE / multiple * multiple;
-    if given % multiple == 0 && (multiple..=largest).contains(&given) {
+    if given.is_multiple_of(multiple) && (multiple..=largest).contains(&given) {
         return Ok(given);
     }
     let nearest = (given.min(largest) + multiple / 2) / multiple * multiple;

@@ -63,8 +63,15 @@ impl CustomOp3 for Attention {
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, queries, width) = q_layout.shape().dims3()?;
         let (_, keys, _) = k_layout.shape().dims3()?;
-        if k_layout.dims() != [batch, keys, width] || v_layout.dims() != k_layout.dims() || width % self.heads != 0 {
-            bail!("attention: q {:?}, k {:?}, v {:?}", q_layout.dims(), k_layout.dims(), v_layout.dims());
+        let fit = k_layout.dims() == [batch, keys, width] && v_layout.dims() == k_layout.dims();
+        if !fit || keys == 0 || self.heads == 0 || width % self.heads != 0 {
+            bail!(
+                "attention: {} heads of q {:?}, k {:?}, v {:?}",
+                self.heads,
+                q_layout.dims(),
+                k_layout.dims(),
+                v_layout.dims()
+            );
         }
         let (q, k, v) = (values(q, q_layout)?, values(k, k_layout)?, values(v, v_layout)?);
         let dim = width / self.heads;

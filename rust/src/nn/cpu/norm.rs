@@ -26,10 +26,7 @@ multiversion! {
     fn moments(values: &[f32], result: &mut (f64, f64)) {
         let count = values.len() as f64;
         let mean = sum_by(values, |v| v) / count;
-        let shift = mean as f32;
-        let first = sum_by(values, |v| v - shift) / count;
-        let second = sum_by(values, |v| (v - shift) * (v - shift)) / count;
-        *result = (f64::from(shift) + first, (second - first * first).max(0.0));
+        *result = (mean, sum_by(values, |v| (v - mean) * (v - mean)) / count);
     }
 }
 
@@ -75,7 +72,12 @@ impl CustomOp3 for GroupNorm {
         };
         let (channels, plane) = (*channels, rest.iter().product::<usize>());
         let (x, weight, bias) = (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
-        if channels % self.groups != 0 || weight.len() != channels || bias.len() != channels {
+        if channels == 0
+            || self.groups == 0
+            || channels % self.groups != 0
+            || weight.len() != channels
+            || bias.len() != channels
+        {
             bail!("group_norm: {} groups of {:?}", self.groups, x_layout.dims());
         }
         let in_group = channels / self.groups;
