@@ -5,7 +5,8 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::gemm::{Matrix, SharedOutput, multiply};
-use super::math::{exp, multiversion};
+use super::instruction_set::multiversion;
+use super::math::exp;
 use super::values;
 
 /// Queries that one task takes.
@@ -102,5 +103,23 @@ impl CustomOp3 for Attention {
             unsafe { multiply(target, false, Matrix::rows(scores, rows, keys), v, 1.0, Parallelism::None) };
         });
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instruction_set::assert_same_bits;
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for (count, visible) in [(1, 1), (7, 3), (16, 16), (77, 50), (1025, 1025)] {
+            let scores: Vec<f32> = (0..count).map(|i| (i as f32 * 0.37).sin() * 30.0).collect();
+            assert_same_bits(|set| {
+                let mut row = scores.clone();
+                softmax::on(set, &mut row, visible);
+                row
+            });
+        }
     }
 }

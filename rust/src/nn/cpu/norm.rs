@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use rayon::prelude::*;
 
-use super::math::{multiversion, sigmoid, sum_by};
+use super::instruction_set::multiversion;
+use super::math::{sigmoid, sum_by};
 use super::values;
 
 /// GroupNorm of x (batch, channels, …) with weight and bias (channels), followed by SiLU when asked.
@@ -127,5 +128,37 @@ impl CustomOp3 for LayerNorm {
             }
         });
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instruction_set::assert_same_bits;
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for count in [1, 7, 32, 100, 5000] {
+            let wave = |step: f32| (0..count).map(|i| (i as f32 * step).sin() * 3.0 + 1.0).collect::<Vec<_>>();
+            let (x, weight, bias) = (wave(0.37), wave(0.11), wave(0.05));
+            assert_same_bits(|set| {
+                let mut result = (0.0, 0.0);
+                moments::on(set, &x, &mut result);
+                let bits = [result.0.to_bits(), result.1.to_bits()];
+                bits.iter().flat_map(|bits| [*bits as u32, (bits >> 32) as u32]).map(f32::from_bits).collect()
+            });
+            for silu in [false, true] {
+                assert_same_bits(|set| {
+                    let mut y = vec![0f32; count];
+                    scale_shift::on(set, &x, &mut y, 1.3, -0.7, silu);
+                    y
+                });
+            }
+            assert_same_bits(|set| {
+                let mut y = vec![0f32; count];
+                normalise_row::on(set, &x, &mut y, &weight, &bias, 0.9, 1.1);
+                y
+            });
+        }
     }
 }
