@@ -75,8 +75,8 @@ impl Geometry {
 /// Copies `line[from..from + target.len()]`, with zeros outside of the line.
 fn copy_shifted(line: &[f32], from: isize, target: &mut [f32]) {
     let before = ((-from).max(0) as usize).min(target.len());
-    let start = from.max(0) as usize;
-    let inside = line.len().saturating_sub(start).min(target.len() - before);
+    let start = (from.max(0) as usize).min(line.len());
+    let inside = (line.len() - start).min(target.len() - before);
     target[..before].fill(0.0);
     target[before..before + inside].copy_from_slice(&line[start..start + inside]);
     target[before + inside..].fill(0.0);
