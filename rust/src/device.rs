@@ -203,6 +203,16 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linux_tells_of_memory() {
+        let before = resident_bytes().expect("told");
+        let held = std::hint::black_box(vec![1u8; 64 << 20]);
+        let after = resident_bytes().expect("told");
+        assert!(after >= before + (32 << 20), "{before} to {after} bytes with {} more", held.len());
+        assert!(available_bytes().expect("told") > 0);
+    }
+
     #[test]
     fn the_cpu_computes_in_f32() {
         assert_eq!(compute_dtype(&Device::Cpu, "auto").expect("auto"), DType::F32);

@@ -132,13 +132,16 @@ impl UNet2DConditionConfig {
             UNetBlockKind::Resnet => 1,
             UNetBlockKind::CrossAttention => 1 + self.transformer_layers_per_block[level],
         };
+        let mid = match (self.mid_block_type, self.transformer_layers_per_block.last()) {
+            (UNetMidKind::CrossAttention, Some(blocks)) => 2 + blocks,
+            _ => 0,
+        };
         let kinds = self.down_block_types.iter().zip(self.up_block_types.iter().rev()).enumerate();
-        kinds
-            .map(|(level, (down, up))| {
-                let layers = self.layers_per_block[level];
-                layers * block(*down, level) + (layers + 1) * block(*up, level)
-            })
-            .sum()
+        let levels = kinds.map(|(level, (down, up))| {
+            let layers = self.layers_per_block[level];
+            layers * block(*down, level) + (layers + 1) * block(*up, level)
+        });
+        mid + levels.sum::<usize>()
     }
 
     /// Width of the time embedding behind its two layers.
