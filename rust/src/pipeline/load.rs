@@ -144,6 +144,18 @@ fn candle(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> 
     })
 }
 
+/// Every prompt has these ids; others can only be told when a prompt has them.
+fn agree(tokenizer: &ClipTokenizer, vocab_size: usize) -> Result<()> {
+    for (token, id) in [("begin", tokenizer.bos_id()), ("end", tokenizer.eos_id()), ("padding", tokenizer.pad_id())] {
+        if id as usize >= vocab_size {
+            return Err(Error::Checkpoint(format!(
+                "text_encoder: vocab_size is {vocab_size}, but the tokenizer's {token} token has the id {id}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Pipeline {
     /// Loads the model in the folder `path`, which is in diffusers' layout.
     ///
@@ -158,6 +170,7 @@ impl Pipeline {
         let folder = ModelFolder::open(path)?;
         let model = StableDiffusion::from_folder(&folder)?;
         let tokenizer = ClipTokenizer::from_folder(&folder.tokenizer_dir("tokenizer")?)?;
+        agree(&tokenizer, model.text_encoder.vocab_size)?;
         let mut loader = Loader { folder: &folder, device, dtype, residency: Vec::new() };
         let Networks { text_encoder, unet, vae } = match engine {
             Engine::Native => native(&mut loader, &model)?,
