@@ -201,7 +201,7 @@ impl Autoencoder for Vae {
         let Some(moments) = &self.moments else {
             return Err(Error::Inference("the candle engine encodes only with a quant_conv".into()));
         };
-        let mut half = |model: &vae::AutoEncoderKL| -> Result<Tensor> {
+        let half = |model: &vae::AutoEncoderKL| -> Result<Tensor> {
             cancel.check()?;
             Ok(model.encode(pixels)?.sample()?)
         };
