@@ -72,6 +72,7 @@ fn configurations_that_contradict_each_other_are_refused() {
         ("generation_config.json", json!({"guidance_scale": "x"}), "guidance_scale is \"x\""),
         ("scheduler/scheduler_config.json", json!({"num_train_timesteps": -1}), "num_train_timesteps"),
         ("text_encoder/config.json", json!({"vocab_size": 4000}), "vocab_size is 4000"),
+        ("tokenizer/tokenizer_config.json", json!({"model_max_length": 16}), "model_max_length is 16"),
     ] {
         let folder = model();
         change(&folder, file, changes);
