@@ -47,5 +47,6 @@ def configure(*, level: str, format: str, file: Path | None, worker_id: str) -> 
     for handler in handlers:
         handler.setFormatter(formatter)
         root.addHandler(handler)
-    # Its requests would be logged with the addresses that they go to.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # The one logs whole addresses of calls, the other what we say ourselves.
+    for name in ("httpx", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)

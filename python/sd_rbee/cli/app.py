@@ -15,6 +15,7 @@ from sd_rbee.cli.failures import exit_code, message
 from sd_rbee.cli.generate import generate
 from sd_rbee.cli.info import info
 from sd_rbee.cli.options import State, debug_option
+from sd_rbee.cli.serve import serve
 from sd_rbee.cli.verify import verify
 
 
@@ -32,27 +33,37 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 def app() -> None:
     """Stable Diffusion without PyTorch.
 
-    Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable model, 4 device or memory, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable model, 4 device or memory, 5 port taken, 6 hive
+    refused, 130 interrupted.
     """
 
 
-for command in (generate, info, verify):
+for command in (generate, info, serve, verify):
     app.add_command(command)
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line and returns its exit code."""
+def run(
+    arguments: Sequence[str] | None = None, *, command: click.Command = app, name: str = "sd-rbee", state: State | None = None
+) -> int:
+    """Runs one command line and returns its exit code.
+
+    Args:
+        arguments: The words behind the program's name; the process's own if None.
+        command: What they are for.
+        name: The program's name.
+        state: What the command starts from.
+    """
+    state = state or State()
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
     if sys.stdout is None:
         click.echo("sd-rbee: stdout is closed, there is nowhere to print results", err=True)
         return 1
     _keep_odd_names(sys.stdout)
-    state = State()
     try:
         if os.environ.get("SD_RBEE_DEBUG", "") not in ("", "0"):
             state.set_debug()
-        outcome = app.main(args=arguments, prog_name="sd-rbee", standalone_mode=False, obj=state)
+        outcome = command.main(args=arguments, prog_name=name, standalone_mode=False, obj=state)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
@@ -64,7 +75,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if state.debug:
             traceback.print_exception(error)
         else:
-            click.echo(f"sd-rbee: {message(error, [*generate.params])}", err=True)
+            click.echo(f"{name}: {message(error, [*generate.params, *serve.params])}", err=True)
         return exit_code(error)
     return outcome if isinstance(outcome, int) else 0
 

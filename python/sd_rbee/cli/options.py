@@ -17,6 +17,7 @@ class State:
 
     Attributes:
         debug: Whether a failure shows its traceback.
+        backends: Kinds of devices that a worker may take, the one to take unasked first.
     """
 
     debug: bool = False

@@ -38,5 +38,7 @@ def create_app(worker: Worker) -> Litestar:
             path="/schema",
             render_plugins=[JsonRenderPlugin(), StoplightRenderPlugin()],
         ),
+        # The process has set up its logs already.
+        logging_config=None,
         debug=False,
     )

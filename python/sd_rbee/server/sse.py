@@ -1,6 +1,7 @@
 """A job's events as server-sent events, in both dialects at once.
 
-Each event carries the names of the seed endpoints (`total_steps`, `image`, `seed`) and those of `/v1/jobs` (`type`,
+`progress` counts sampling steps; the other phases, which have none, are told by `phase` when they are through. Each
+event carries the names of the seed endpoints (`total_steps`, `image`, `seed`) and those of `/v1/jobs` (`type`,
 `total`, `images`, `seeds`). Streams of jobs end with a marker line besides.
 """
 
@@ -37,8 +38,10 @@ def describe(job: Job, event: JobEvent) -> tuple[str, dict[str, Any]]:
             return "queued", {"type": "queued", "job_id": job.id, "position": position, "eta_seconds": _round(eta)}
         case Started():
             return "started", {"type": "started", "job_id": job.id}
-        case Progress():
+        case Progress(phase="denoise"):
             return "progress", {"type": "progress", **_progress(event)}
+        case Progress():
+            return "phase", {"type": "phase", **_progress(event)}
         case Preview(progress, png):
             data = {**_progress(progress), "image": _base64(png), "format": "png"}
             return "preview", {"type": "preview", **data}
