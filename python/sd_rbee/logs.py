@@ -18,6 +18,7 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "target": record.name,
             "worker_id": self._worker_id,
+            **{name: getattr(record, name) for name in ("job_id", "event") if hasattr(record, name)},
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -42,11 +43,11 @@ def configure(*, level: str, format: str, file: Path | None, worker_id: str) -> 
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
-    root = logging.getLogger()
-    root.setLevel(level.upper())
     for handler in handlers:
         handler.setFormatter(formatter)
-        root.addHandler(handler)
-    # The one logs whole addresses of calls, the other what we say ourselves.
-    for name in ("httpx", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    root = logging.getLogger()
+    root.handlers = handlers
+    # At lower levels other packages log what requests and calls hold, tokens among it.
+    wanted = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(max(logging.WARNING, wanted))
+    logging.getLogger("sd_rbee").setLevel(wanted)

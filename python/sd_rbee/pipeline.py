@@ -233,8 +233,8 @@ class Pipeline:
             on_step: Called with each finished unit of work; its `preview` is the image so far where one is due.
             cancel: Ends the generation within a step when it is cancelled.
             preview_every: Steps of an image between two previews; 0 for none.
-            decode_previews: Whether the VAE makes them, at the cost of a whole decode each; else they are estimated, one
-                pixel for a position of the latents.
+            decode_previews: Whether the VAE makes them, at the cost of a whole decode each; else they are estimated,
+                one pixel for a position of the latents.
 
         Raises:
             InvalidParamsError: A value out of its range.

@@ -33,11 +33,13 @@ class Hive:
         callback_url: Where the worker says that it is ready: verbatim with a path, else `/v1/workers/ready` is added.
         queen_url: Where a queen hears heartbeats.
         required: Whether the worker ends when nobody takes its ready call.
+        heartbeat_seconds: Time between two heartbeats.
     """
 
     callback_url: str | None = None
     queen_url: str | None = None
     required: bool = False
+    heartbeat_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class WorkerSettings:
         hive: Whom it reports to.
         keep_seconds: How long an ended job is kept.
         keep_jobs: How many ended jobs are kept.
+        keep_bytes: How many bytes of pictures they may hold together.
+        keep_alive_seconds: Silence of a stream before a comment keeps it alive.
         log_file: Where logs go too.
         log_format: `text` or `json`.
         log_level: A level's name.
@@ -80,6 +84,8 @@ class WorkerSettings:
     hive: Hive = Hive()
     keep_seconds: float = 600.0
     keep_jobs: int = 64
+    keep_bytes: int = 256 * MEBIBYTE
+    keep_alive_seconds: float = 15.0
     log_file: Path | None = None
     log_format: str = "text"
     log_level: str = "info"

@@ -43,7 +43,11 @@ for command in (generate, info, serve, verify):
 
 
 def run(
-    arguments: Sequence[str] | None = None, *, command: click.Command = app, name: str = "sd-rbee", state: State | None = None
+    arguments: Sequence[str] | None = None,
+    *,
+    command: click.Command = app,
+    name: str = "sd-rbee",
+    state: State | None = None,
 ) -> int:
     """Runs one command line and returns its exit code.
 
@@ -75,7 +79,7 @@ def run(
         if state.debug:
             traceback.print_exception(error)
         else:
-            click.echo(f"{name}: {message(error, [*generate.params, *serve.params])}", err=True)
+            click.echo(f"{name}: {message(error, _parameters(command))}", err=True)
         return exit_code(error)
     return outcome if isinstance(outcome, int) else 0
 
@@ -83,6 +87,12 @@ def run(
 def main() -> NoReturn:
     """The entry point of the command."""
     sys.exit(run())
+
+
+def _parameters(command: click.Command) -> list[click.Parameter]:
+    """A command's own and those of its subcommands; where they share a name they share the flag."""
+    under = command.commands.values() if isinstance(command, click.Group) else ()
+    return [parameter for one in (*under, command) for parameter in one.params]
 
 
 def _keep_odd_names(stream: TextIO) -> None:

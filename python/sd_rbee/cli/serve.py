@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sd_rbee.cli.options import State, debug_option
-from sd_rbee.cli.worker_settings import VERSIONS, Flags, worker_settings
+from sd_rbee.cli.worker_settings import LEVELS, VERSIONS, Flags, worker_settings
 
 
 def _print_build(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -16,24 +16,25 @@ def _print_build(context: click.Context, _parameter: click.Parameter, wanted: bo
         context.exit()
 
 
-def _option(*names: str, envvar: str | None = None, **attributes: Any) -> Callable[[Any], Any]:
-    return click.option(*names, envvar=envvar, show_envvar=envvar is not None, **attributes)
+def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's own
+    return click.option(*names, show_envvar="envvar" in attributes, **attributes)
 
 
 @click.command()
 @_option("--worker-id", envvar="WORKER_ID", help="Name at the hive; sd-worker-PORT if left out.")
 @_option("--sd-version", envvar="SD_VERSION", type=click.Choice(VERSIONS), help="What the model is.")
 @_option("--port", envvar="PORT", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0: a free one.")
-@_option("--host", envvar="HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@_option("--host", envvar="SD_RBEE_HOST", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @_option("--callback-url", envvar="CALLBACK_URL", help="Where a hive hears that the worker is ready.")
 @_option("--hive-url", "--queen-url", "queen_url", help="Where a queen hears heartbeats.")
 @_option("--require-callback", is_flag=True, help="End if the hive does not take the ready call.")
 @_option("--model-path", "--model", "model", envvar="MODEL_PATH", help="A folder in diffusers layout, or an alias.")
 @_option("--model-ref", help="What the hive calls the model.")
 @_option("--backend", type=click.Choice(["cpu", "cuda", "metal"]), help="Kind of device; auto if left out.")
-@_option("--device", type=click.IntRange(0), help="Index of the device of that kind.")
+@_option("--gpu-device", "--device", "device", type=click.IntRange(0), help="Index of the device of that kind.")
 @_option("--cuda-device", envvar="CUDA_DEVICE", type=click.IntRange(0), help="Index of a CUDA device.")
 @_option("--metal-device", envvar="METAL_DEVICE", type=click.IntRange(0), help="Index of a Metal device.")
+@_option("--rocm-device", envvar="ROCM_DEVICE", type=click.IntRange(0), help="Always refused: no build has ROCm.")
 @_option("--use-f16", envvar="USE_F16", is_flag=True, help="Compute in f16.")
 @_option("--use-flash-attn", envvar="USE_FLASH_ATTN", is_flag=True, help="Use flash attention; needs a CUDA build.")
 @_option("--queue-size", type=click.IntRange(1, 10_000), default=16, show_default=True, help="Jobs that may wait.")
@@ -42,11 +43,14 @@ def _option(*names: str, envvar: str | None = None, **attributes: Any) -> Callab
 @_option("--max-batch", type=click.IntRange(1, 128), default=8, show_default=True, help="Pictures of a request.")
 @_option("--max-body-mb", type=click.IntRange(1, 1024), default=32, show_default=True, help="Megabytes of a request.")
 @_option("--keep-seconds", type=click.FloatRange(0), default=600, show_default=True, help="How long results are kept.")
+@_option("--keep-jobs", type=click.IntRange(1, 10_000), default=64, show_default=True, help="Results kept at most.")
+@_option("--keep-alive-seconds", type=click.FloatRange(0.1), default=15, show_default=True, help="Silence of a stream.")
+@_option("--heartbeat-seconds", type=click.FloatRange(0.1), default=30, show_default=True, help="Between heartbeats.")
 @_option("--allow-origin", "allow_origins", multiple=True, help="A web origin that may call; may be repeated.")
 @_option("--allow-host", "allow_hosts", multiple=True, help="A host name to answer to; may be repeated.")
 @_option("--insecure", is_flag=True, help="Listen beyond this machine without a token.")
 @_option("--local-mode", is_flag=True, help="Listen on 127.0.0.1, ask for no token.")
-@_option("--log-level", envvar="RUST_LOG", default="info", show_default=True, help="trace, debug, info, warn or error.")
+@_option("--log-level", type=click.Choice(LEVELS), help="As RUST_LOG; info if neither is given.")
 @_option("--log-format", envvar="LLORCH_LOG_FORMAT", type=click.Choice(["text", "json"]), default="text")
 @_option("--log-file", type=click.Path(dir_okay=False, path_type=Path), help="Write logs here too.")
 @click.option(
@@ -54,7 +58,7 @@ def _option(*names: str, envvar: str | None = None, **attributes: Any) -> Callab
 )
 @debug_option
 @click.pass_context
-def serve(context: click.Context, **options: Any) -> None:
+def serve(context: click.Context, /, **_: object) -> None:
     """Serve a model over HTTP, for a hive or by hand.
 
     Without flags: the embedded model on http://127.0.0.1:8081. The token is SD_RBEE_API_TOKEN.
@@ -67,7 +71,7 @@ def serve(context: click.Context, **options: Any) -> None:
     from sd_rbee import logs
 
     state = context.ensure_object(State)
-    settings = worker_settings(Flags(**options), state.backends)
+    settings = worker_settings(Flags(**context.params), state.backends)
     logs.configure(
         level=settings.log_level, format=settings.log_format, file=settings.log_file, worker_id=settings.worker_id
     )

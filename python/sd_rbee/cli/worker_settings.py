@@ -1,5 +1,6 @@
 """From the flags of `sd-rbee serve` to a worker's settings."""
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from sd_rbee.settings import MEBIBYTE, Hive, Limits, WorkerSettings
 from sd_rbee.spec import shorten
 
 VERSIONS = (models.DEFAULT, "v1-5", "v2-1", "xl", "turbo", "3-medium", "3.5-medium", "3.5-large", "3.5-large-turbo")
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
-_WORKER_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
-_MODEL_REF = re.compile(r"[A-Za-z0-9_./:-]{1,512}")
+LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warning", "error": "error", "off": "critical"}
+# What hives take, and how to say it.
+_WORKER_ID = (re.compile(r"[A-Za-z0-9_-]{1,256}"), "1 to 256 letters, digits, _ and -")
+_MODEL_REF = (
+    re.compile(r"(?!.*\.\./)[A-Za-z0-9_./:-]{1,512}"),
+    "1 to 512 letters, digits, and _ . / : -, without ../",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,7 @@ class Flags:
     device: int | None
     cuda_device: int | None
     metal_device: int | None
+    rocm_device: int | None
     use_f16: bool
     use_flash_attn: bool
     queue_size: int
@@ -43,11 +48,14 @@ class Flags:
     max_batch: int
     max_body_mb: int
     keep_seconds: float
+    keep_jobs: int
+    keep_alive_seconds: float
+    heartbeat_seconds: float
     allow_origins: tuple[str, ...]
     allow_hosts: tuple[str, ...]
     insecure: bool
     local_mode: bool
-    log_level: str
+    log_level: str | None
     log_format: str
     log_file: Path | None
 
@@ -66,22 +74,22 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
     """
     host = "127.0.0.1" if flags.local_mode else flags.host
     token = None if flags.local_mode else _token()
-    if host not in _LOOPBACK and token is None and not flags.insecure:
+    if not _is_loopback(host) and token is None and not flags.insecure:
         allowed = "127.0.0.1 without a token; set SD_RBEE_API_TOKEN, or say --insecure"
         raise InvalidParamsError("host", host, allowed)
     model = _model(flags)
     version = flags.sd_version or models.name(model)
     return WorkerSettings(
-        worker_id=_matching("worker_id", flags.worker_id or f"sd-worker-{flags.port}", _WORKER_ID),
+        worker_id=_matching("worker_id", flags.worker_id or f"sd-worker-{flags.port or os.getpid()}", *_WORKER_ID),
         model=model,
-        model_ref=_matching("model_ref", flags.model_ref or _referable(model), _MODEL_REF),
+        model_ref=_matching("model_ref", flags.model_ref or _referable(model), *_MODEL_REF),
         model_version=version,
         device=_device(flags, backends),
         dtype="f16" if flags.use_f16 else "auto",
         host=host,
         port=flags.port,
         token=token,
-        allow_origins=flags.allow_origins,
+        allow_origins=tuple(map(_origin, flags.allow_origins)),
         allow_hosts=tuple(name.lower() for name in flags.allow_hosts),
         limits=Limits(
             max_pixels=flags.max_pixels,
@@ -94,11 +102,14 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
             callback_url=_url("callback_url", flags.callback_url),
             queen_url=_url("queen_url", flags.queen_url),
             required=flags.require_callback,
+            heartbeat_seconds=flags.heartbeat_seconds,
         ),
         keep_seconds=flags.keep_seconds,
+        keep_jobs=flags.keep_jobs,
+        keep_alive_seconds=flags.keep_alive_seconds,
         log_file=flags.log_file,
         log_format=flags.log_format,
-        log_level=_level(flags.log_level),
+        log_level=_level(flags.log_level, os.environ.get("RUST_LOG", "")),
     )
 
 
@@ -127,15 +138,14 @@ def _referable(model: str) -> str:
 
 
 def _device(flags: Flags, backends: tuple[str, ...]) -> str:
-    named = {
-        "cuda": flags.cuda_device,
-        "metal": flags.metal_device,
-    }
+    named = {"cuda": flags.cuda_device, "metal": flags.metal_device, "rocm": flags.rocm_device}
     kinds = [kind for kind, index in named.items() if index is not None]
     if flags.backend is not None and kinds not in ([], [flags.backend]):
         raise InvalidParamsError("backend", flags.backend, f"{kinds[0]}, for which a device is named")
     if len(kinds) > 1:
-        raise InvalidParamsError("metal_device", str(flags.metal_device), "one kind of device")
+        raise InvalidParamsError(
+            f"{kinds[1]}_device", str(named[kinds[1]]), f"one kind of device, and {kinds[0]} is named"
+        )
     kind = flags.backend or (kinds[0] if kinds else backends[0])
     if kind not in backends:
         raise DeviceError(f"this command is for {', '.join(backends)}, not for {kind}")
@@ -160,24 +170,39 @@ def _check_device(device: str, *, flash_attn: bool) -> None:
 
 
 def _url(field: str, url: str | None) -> str | None:
-    if url is not None:
+    if url is None:
+        return None
+    try:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidParamsError(field, shorten(url), "an http or https address")
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidParamsError(field, shorten(url), "an http or https address")
     return url
 
 
-def _level(text: str) -> str:
-    """The level of `RUST_LOG`'s form, in which parts with `=` are for single modules."""
-    plain = [part.strip().lower() for part in text.split(",") if "=" not in part]
-    if not plain:
-        return "info"
-    if plain[0] not in _LEVELS:
-        raise InvalidParamsError("log_level", shorten(text), ", ".join(_LEVELS))
-    return _LEVELS[plain[0]]
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", text):
+        raise InvalidParamsError("allow_origins", shorten(text), "scheme, host and port, as in https://example.org")
+    return text.lower()
 
 
-def _matching(field: str, text: str, pattern: re.Pattern[str]) -> str:
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _level(flag: str | None, rust_log: str) -> str:
+    """The level of the flag, else the one that `RUST_LOG` has for everything: what it says of modules is not for us."""
+    if flag is not None:
+        return LEVELS[flag]
+    return next((LEVELS[part] for part in re.split(r"[,\s]+", rust_log.lower()) if part in LEVELS), "info")
+
+
+def _matching(field: str, text: str, pattern: re.Pattern[str], allowed: str) -> str:
     if not pattern.fullmatch(text):
-        raise InvalidParamsError(field, shorten(text), f"text of the form {pattern.pattern}")
+        raise InvalidParamsError(field, shorten(text), allowed)
     return text

@@ -1,6 +1,7 @@
 """The engine room of the worker: jobs in a bounded queue, and the one thread that owns the model."""
 
 from sd_rbee.engine.errors import (
+    DeadlineError,
     JobExpiredError,
     JobNotFoundError,
     KeyReusedError,
@@ -12,6 +13,7 @@ from sd_rbee.engine.job import Job, Order, State
 from sd_rbee.engine.worker import Engine, EngineState
 
 __all__ = [
+    "DeadlineError",
     "Engine",
     "EngineState",
     "Job",

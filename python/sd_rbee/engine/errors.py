@@ -16,7 +16,13 @@ class QueueFullError(SdRbeeError):
 
 
 class NotReadyError(SdRbeeError):
-    """The model is still being loaded, or could not be."""
+    """The model is still being loaded, or could not be.
+
+    Attributes:
+        retry_after: Seconds after which to ask again.
+    """
+
+    retry_after = 1.0
 
 
 class ShuttingDownError(SdRbeeError):
@@ -29,6 +35,10 @@ class JobNotFoundError(SdRbeeError):
 
 class JobExpiredError(SdRbeeError):
     """There was a job of this id; its result is no longer kept."""
+
+
+class DeadlineError(SdRbeeError):
+    """The job's deadline passed before it was done."""
 
 
 class KeyReusedError(SdRbeeError):

@@ -82,15 +82,23 @@ class EventLog:
         self._lock = threading.Lock()
         self._entries: list[tuple[int, JobEvent]] = []
         self._count = 0
+        self._closed = False
+        self._bytes = 0
         self._wakers: set[Callable[[], None]] = set()
 
     def append(self, event: JobEvent) -> None:
-        """Adds an event and wakes every reader."""
+        """Adds an event and wakes every reader; nothing comes after an end."""
         with self._lock:
+            if self._closed:
+                return
             if isinstance(event, Preview):
                 self._entries = [entry for entry in self._entries if not isinstance(entry[1], Preview)]
+                self._bytes = len(event.png)
+            elif isinstance(event, Complete):
+                self._bytes += sum(map(len, event.pngs))
             self._count += 1
             self._entries.append((self._count, event))
+            self._closed = isinstance(event, END)
             wakers = list(self._wakers)
         for wake in wakers:
             wake()
@@ -100,10 +108,19 @@ class EventLog:
         with self._lock:
             return [entry for entry in self._entries if entry[0] > last]
 
-    def last(self) -> JobEvent | None:
-        """The newest event."""
+    @property
+    def end(self) -> tuple[int, Complete | Failed | Cancelled] | None:
+        """The number of the event that was the end, and the event; None before."""
         with self._lock:
-            return self._entries[-1][1] if self._entries else None
+            if not self._entries:
+                return None
+            number, event = self._entries[-1]
+            return (number, event) if isinstance(event, END) else None
+
+    @property
+    def bytes(self) -> int:
+        """Size of the pictures in it."""
+        return self._bytes
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Calls `wake` after each event, on the thread that writes, until the returned function is called."""

@@ -59,6 +59,8 @@ class Job:
         submitted: The same on the monotonic clock.
         started: Monotonic time at which the engine began with it.
         ended: Monotonic time of its end.
+        deadline: Wall-clock time, in seconds since the epoch, after which nobody wants it; None for none.
+        collected: Whether somebody has been given its end.
     """
 
     order: Order
@@ -71,11 +73,15 @@ class Job:
     submitted: float = field(default_factory=time.monotonic)
     started: float | None = None
     ended: float | None = None
+    deadline: float | None = None
+    collected: bool = False
     progress: Progress | None = None
     queued: Queued | None = None
 
     def tell(self, event: JobEvent) -> None:
         """Adds an event to the log and follows it."""
+        if self.over:
+            return
         if type(event) in _STATES:
             self.state = _STATES[type(event)]
         if isinstance(event, Started):
@@ -92,6 +98,16 @@ class Job:
     def over(self) -> bool:
         """Whether it has ended, however."""
         return self.ended is not None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it was or will be drawn: nobody has cancelled it, and it has not failed."""
+        return self.state not in (State.FAILED, State.CANCELLED) and not self.cancel.cancelled
+
+    @property
+    def late(self) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline is not None and time.time() > self.deadline
 
     def eta(self) -> float | None:
         """Estimated seconds to its end; None until something was measured, 0 when it is over."""

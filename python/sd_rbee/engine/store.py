@@ -14,12 +14,14 @@ class JobStore:
 
     Args:
         keep_seconds: How long a job is kept after its end.
-        keep_jobs: How many ended jobs are kept at most; the oldest go first.
+        keep_jobs: How many ended jobs are kept at most.
+        keep_bytes: How many bytes of pictures ended jobs may hold together.
     """
 
-    def __init__(self, keep_seconds: float, keep_jobs: int) -> None:
+    def __init__(self, keep_seconds: float, keep_jobs: int, keep_bytes: int) -> None:
         self._keep_seconds = keep_seconds
         self._keep_jobs = keep_jobs
+        self._keep_bytes = keep_bytes
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._keys: dict[str, str] = {}
         self._expired: OrderedDict[str, None] = OrderedDict()
@@ -46,7 +48,7 @@ class JobStore:
         raise JobNotFoundError("no job has this id")
 
     def of_key(self, key: str, order: Order) -> Job | None:
-        """The job that was submitted with this key.
+        """The job that was submitted with this key; None where it came to nothing, so that a retry is a new job.
 
         Raises:
             KeyReusedError: It was another order.
@@ -55,16 +57,19 @@ class JobStore:
         job = self._jobs.get(self._keys.get(key, ""))
         if job is not None and job.order != order:
             raise KeyReusedError("the idempotency key belongs to another request")
-        return job
+        return job if job is not None and job.wanted else None
 
     def sweep(self) -> None:
-        """Drops what was kept for long enough, and the oldest of too many."""
+        """Drops what was kept for long enough, and of too much the oldest, results that somebody has had first."""
         now = time.monotonic()
         ended = [job for job in self._jobs.values() if job.ended is not None and job.log.readers == 0]
-        surplus = len(ended) - self._keep_jobs
-        ended.sort(key=lambda job: job.ended or 0.0)
+        ended.sort(key=lambda job: (not job.collected, job.ended or 0.0))
+        bytes = sum(job.log.bytes for job in ended)
         for index, job in enumerate(ended):
-            if index < surplus or now - (job.ended or now) >= self._keep_seconds:
+            others = len(ended) - index - 1
+            surplus = others >= self._keep_jobs or (others > 0 and bytes > self._keep_bytes)
+            if surplus or now - (job.ended or now) >= self._keep_seconds:
+                bytes -= job.log.bytes
                 self._drop(job)
 
     def _drop(self, job: Job) -> None:
@@ -73,9 +78,6 @@ class JobStore:
         self._expired[job.id] = None
         while len(self._expired) > _REMEMBERED:
             self._expired.popitem(last=False)
-
-    def __len__(self) -> int:
-        return len(self._jobs)
 
     def unfinished(self) -> list[Job]:
         """The jobs that have not ended."""

@@ -3,25 +3,20 @@
 import enum
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
-from sd_rbee import images
-from sd_rbee.backend import native
-from sd_rbee.engine.errors import NotReadyError, QueueFullError, ShuttingDownError
-from sd_rbee.engine.events import Cancelled, Complete, Failed, Preview, Queued, Started
+from sd_rbee.engine.draw import amount_of_work, draw
+from sd_rbee.engine.errors import DeadlineError, NotReadyError, QueueFullError, ShuttingDownError
+from sd_rbee.engine.events import Cancelled, Complete, JobEvent, Queued, Started
 from sd_rbee.engine.job import Job, Order
 from sd_rbee.engine.pace import Pace
 from sd_rbee.engine.store import JobStore
-from sd_rbee.errors import Cancelled as CancelledError
-from sd_rbee.errors import InvalidParamsError
-from sd_rbee.events import Progress
 from sd_rbee.pipeline import Pipeline
-from sd_rbee.spec import GenerationSpec
 
 _log = logging.getLogger("sd_rbee.engine")
 _SECONDS_UNTIL_MEASURED = 5.0
+_SECONDS_BETWEEN_SWEEPS = 30.0
 
 
 class EngineState(enum.StrEnum):
@@ -42,8 +37,9 @@ class Engine:
         queue_size: Jobs that may wait.
         keep_seconds: How long an ended job is kept.
         keep_jobs: How many ended jobs are kept.
+        keep_bytes: How many bytes of pictures ended jobs may hold together.
         on_loaded: Called on the engine's thread when `load` is through, with its error if it had one.
-        on_ended: Called on the engine's thread with each job that ended.
+        on_ended: Called with each job that ended, on the thread that ended it.
     """
 
     def __init__(
@@ -53,6 +49,7 @@ class Engine:
         queue_size: int = 16,
         keep_seconds: float = 600.0,
         keep_jobs: int = 64,
+        keep_bytes: int = 256 << 20,
         on_loaded: Callable[[BaseException | None], object] = lambda error: None,
         on_ended: Callable[[Job], object] = lambda job: None,
     ) -> None:
@@ -62,7 +59,7 @@ class Engine:
         self._on_ended = on_ended
         self._condition = threading.Condition()
         self._waiting: deque[Job] = deque()
-        self._store = JobStore(keep_seconds, keep_jobs)
+        self._store = JobStore(keep_seconds, keep_jobs, keep_bytes)
         self._pace = Pace()
         self._running: Job | None = None
         self._pipeline: Pipeline | None = None
@@ -108,18 +105,20 @@ class Engine:
         with self._condition:
             return len(self._waiting)
 
-    def submit(self, order: Order, *, key: str | None = None) -> Job:
+    def submit(self, order: Order, *, key: str | None = None, deadline: float | None = None) -> Job:
         """Puts an order into the queue.
 
         Args:
             order: What is wanted.
-            key: An idempotency key: as long as its job is kept, the same order gives the same job.
+            key: An idempotency key: as long as its job is kept and came to something, the same order gives that job.
+            deadline: Wall-clock time, in seconds since the epoch, after which nobody wants it.
 
         Raises:
             NotReadyError: The model is not there.
             ShuttingDownError: The engine is closed.
             QueueFullError: Too many wait.
             KeyReusedError: The key belongs to another order.
+            DeadlineError: The deadline has passed already.
             InvalidParamsError: The model cannot do it.
         """
         with self._condition:
@@ -130,14 +129,17 @@ class Engine:
             if key is not None and (job := self._store.of_key(key, order)) is not None:
                 return job
             self._pipeline.check(order.spec)
+            job = Job(order, amount_of_work(order.spec, self._pipeline), deadline=deadline)
+            if job.late:
+                raise DeadlineError("the deadline has passed")
             if len(self._waiting) >= self._queue_size:
                 raise QueueFullError(len(self._waiting), self._seconds_until_free())
-            job = Job(order, _work(order.spec, self._pipeline))
             self._store.add(job, key)
             self._waiting.append(job)
             job.tell(self._place(job))
             self._condition.notify_all()
-            return job
+        _tell_log(job, "queued")
+        return job
 
     def job(self, id: str) -> Job:
         """The job of this id.
@@ -148,6 +150,11 @@ class Engine:
         """
         with self._condition:
             return self._store.get(id)
+
+    def place(self, job: Job) -> Queued | None:
+        """The job's place in the queue as it is now; None where it does not wait."""
+        with self._condition:
+            return self._place(job) if job in self._waiting else None
 
     def cancel(self, id: str) -> Job:
         """Stops a job, at once where it waits and within a step where it runs; nothing happens to one that ended.
@@ -160,8 +167,7 @@ class Engine:
             job = self._store.get(id)
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.tell(Cancelled())
-                self._on_ended(job)
+                self._end(job, Cancelled())
                 self._move_up()
             elif not job.over:
                 job.cancel.cancel()
@@ -171,21 +177,26 @@ class Engine:
         """Refuses new work, cancels what waits and runs, and waits for the thread.
 
         Returns:
-            Whether the thread ended in time.
+            Whether the thread ended in time; if it did not, its job is told to be cancelled all the same.
         """
         with self._condition:
             self._closed = True
-            for job in self._store.unfinished():
-                if job in self._waiting:
-                    self._waiting.remove(job)
-                    job.tell(Cancelled())
-                    self._on_ended(job)
-                else:
-                    job.cancel.cancel()
+            while self._waiting:
+                self._end(self._waiting.popleft(), Cancelled())
+            if self._running is not None:
+                self._running.cancel.cancel()
             self._condition.notify_all()
         if self._thread.ident is not None:
             self._thread.join(timeout)
+        with self._condition:
+            if self._thread.is_alive() and self._running is not None:
+                self._end(self._running, Cancelled())
         return not self._thread.is_alive()
+
+    def _end(self, job: Job, event: JobEvent) -> None:
+        job.tell(event)
+        self._on_ended(job)
+        _tell_log(job, job.state.value)
 
     def _seconds_until_free(self) -> float:
         running = self._running.eta() if self._running is not None else None
@@ -200,9 +211,13 @@ class Engine:
             if other is job:
                 break
             before.append(other)
-        times = [other.eta() or self._pace.estimate(other.work) for other in before]
+        times = [self._seconds_left(other) for other in before]
         known = [seconds for seconds in times if seconds is not None]
         return Queued(len(before), sum(known) if len(known) == len(times) else None)
+
+    def _seconds_left(self, job: Job) -> float | None:
+        eta = job.eta()
+        return self._pace.estimate(job.work) if eta is None else eta
 
     def _move_up(self) -> None:
         for job in self._waiting:
@@ -222,58 +237,30 @@ class Engine:
             self._pipeline = pipeline
         self._on_loaded(None)
         while (job := self._take()) is not None:
-            self._run(job, pipeline)
+            job.tell(Started())
+            _tell_log(job, "started")
+            end = draw(job, pipeline)
             with self._condition:
                 self._running = None
+                if isinstance(end, Complete):
+                    self._pace.measured(job.work, end.seconds)
+                if not job.over:
+                    self._end(job, end)
                 self._store.sweep()
-            self._on_ended(job)
 
     def _take(self) -> Job | None:
         with self._condition:
             while not self._waiting:
                 if self._closed:
                     return None
-                self._condition.wait()
+                self._condition.wait(_SECONDS_BETWEEN_SWEEPS)
+                self._store.sweep()
             job = self._running = self._waiting.popleft()
             self._move_up()
             return job
 
-    def _run(self, job: Job, pipeline: Pipeline) -> None:
-        job.tell(Started())
-        begun = time.monotonic()
 
-        def on_step(step: native.Step) -> None:
-            progress = Progress.of(step)
-            job.tell(progress)
-            if step.preview is not None:
-                job.tell(Preview(progress, images.encode_preview(step.preview)))
-
-        try:
-            order = job.order
-            result = pipeline.run(
-                order.spec,
-                on_step=on_step,
-                cancel=job.cancel,
-                preview_every=order.preview_every,
-                decode_previews=order.decode_previews,
-            )
-            pngs = [images.encode(picture, "PNG") for picture in result.images]
-        except CancelledError:
-            job.tell(Cancelled())
-        except BaseException as error:
-            # Whatever it is, the next job deserves its turn.
-            _log.error("%s failed: %s", job.id, type(error).__name__, exc_info=not isinstance(error, InvalidParamsError))
-            job.tell(Failed(error))
-        else:
-            seconds = time.monotonic() - begun
-            self._pace.measured(job.work, seconds)
-            job.tell(Complete(pngs, result.seeds, seconds, result.notes))
-
-
-def _work(spec: GenerationSpec, pipeline: Pipeline) -> float:
-    """What a generation's time grows with: pixels, steps, images, guidance."""
-    defaults = pipeline.defaults
-    guidance = defaults["guidance_scale"] if spec.guidance_scale is None else spec.guidance_scale
-    steps = spec.num_inference_steps or defaults["num_inference_steps"]
-    pixels = (spec.height or defaults["height"]) * (spec.width or defaults["width"])
-    return float(pixels * steps * spec.num_images_per_prompt * (2 if guidance > 1 else 1))
+def _tell_log(job: Job, event: str) -> None:
+    # Of what was asked for only how much it is: prompts are the client's own.
+    seconds = "" if job.ended is None or job.started is None else f" after {job.ended - job.started:.2f} s"
+    _log.info("%s %s%s", job.id, event, seconds, extra={"job_id": job.id, "event": event})

@@ -14,9 +14,9 @@ _log = logging.getLogger("sd_rbee.hive")
 READY_PATH = "/v1/workers/ready"
 HEARTBEAT_PATH = "/v1/heartbeat"
 QUEEN_PATH = "/v1/worker-heartbeat"
-READY_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0)
+# Seconds before each try: with a hive that answers at once, tries at 0, 1, 2, 4 and 8 seconds.
+READY_DELAYS = (0.0, 1.0, 1.0, 2.0, 4.0)
 TIMEOUT_SECONDS = 5.0
-HEARTBEAT_SECONDS = 30.0
 _RETRIED_CLIENT_ERRORS = {404, 408, 425, 429}
 
 
@@ -47,9 +47,18 @@ class HiveClient:
         callback_url: Where a hive hears that the worker is ready.
         queen_url: Where a queen hears heartbeats.
         token: Sent as bearer token.
+        heartbeat_seconds: Time between two heartbeats.
     """
 
-    def __init__(self, *, callback_url: str | None, queen_url: str | None, token: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        callback_url: str | None,
+        queen_url: str | None,
+        token: str | None,
+        heartbeat_seconds: float = 30.0,
+    ) -> None:
+        self._heartbeat_seconds = heartbeat_seconds
         self._ready_url = None if callback_url is None else ready_url(callback_url)
         self._heartbeat_url = None if callback_url is None else origin(callback_url) + HEARTBEAT_PATH
         self._queen_url = None if queen_url is None else origin(queen_url) + QUEEN_PATH
@@ -90,10 +99,11 @@ class HiveClient:
             body = {"worker_id": report.worker_id, "timestamp": _now(), "health_status": "healthy"}
             status = await self._post(self._heartbeat_url, body)
             if status == 404:
+                _log.warning("the hive does not know this worker any more")
                 await self.register(report)
             elif status is None or status >= 300:
                 _log.warning("heartbeat failed: %s", _say(status))
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(self._heartbeat_seconds)
 
     async def beat_queen(self, report: Report, status: Callable[[], str], port: int) -> None:
         """Sends heartbeats to the queen until cancelled."""
@@ -112,14 +122,15 @@ class HiveClient:
             answer = await self._post(self._queen_url, {"worker": worker, "timestamp": _now()})
             if answer is None or answer >= 300:
                 _log.debug("the queen's heartbeat failed: %s", _say(answer))
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(self._heartbeat_seconds)
 
     async def _post(self, url: str, body: dict[str, Any]) -> int | None:
         """The status; None where there was no answer."""
         try:
-            async with self._client.stream("POST", url, json=body) as response:
+            # The client's own timeouts are for each read; an answer that drips in is to end too.
+            async with asyncio.timeout(TIMEOUT_SECONDS), self._client.stream("POST", url, json=body) as response:
                 return response.status_code
-        except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
             return None
 
 

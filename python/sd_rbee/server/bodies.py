@@ -1,56 +1,34 @@
-"""Bytes of a request to one of the shapes of `requests`, and those shapes for the OpenAPI schema."""
+"""Bodies of requests to the shapes of `requests`."""
 
 import re
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from litestar.openapi.spec import Components, OpenAPIMediaType, Operation, RequestBody
+from litestar import Request
+from litestar.exceptions import InternalServerException
 
-from sd_rbee.server.errors import RequestError
-from sd_rbee.server.requests import CancelRequest, ExecuteRequest, Img2ImgRequest, InpaintRequest, JobRequest
+from sd_rbee.server.errors import ReaderLeftError, RequestError
+from sd_rbee.server.requests import BODIES
 
-Body = TypeVar("Body")
-_KINDS: dict[str, Any] = {
-    "execute": ExecuteRequest,
-    "img2img": Img2ImgRequest,
-    "inpaint": InpaintRequest,
-    "job": JobRequest,
-    "cancel": CancelRequest,
-}
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _KINDS.items()}
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in BODIES.items()}
 _FIELD = re.compile(r"(?:unknown field|required field) `([^`]{1,80})`|at `\$\.?([^`]{1,80})`")
-_SCHEMAS, _COMPONENTS = msgspec.json.schema_components(_KINDS.values(), ref_template="#/components/schemas/{name}")
 
 
-def parse(data: bytes, name: str) -> Any:
-    """The body as a value of the named shape.
+async def read(request: Request[Any, Any, Any], name: str) -> Any:  # noqa: ANN401 - one of the shapes
+    """The request's body as a value of the named shape.
 
     Raises:
-        RequestError: It is no JSON, or not of the shape; the field is named.
+        RequestError: It is no JSON, or not of the shape, in which case the field is named; or the client left.
     """
+    try:
+        data = await request.body()
+    except InternalServerException:
+        raise ReaderLeftError from None
     try:
         return _DECODERS[name].decode(data)
     except msgspec.ValidationError as error:
         text = str(error)
         field = _FIELD.search(text)
-        raise RequestError(422, "INVALID_REQUEST", text, (field[1] or field[2]) if field else None) from None
+        raise RequestError(422, "INVALID_REQUEST", text[:500], (field[1] or field[2]) if field else None) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RequestError(400, "INVALID_JSON", "the body is not JSON") from None
-
-
-def components() -> Components:
-    """The shapes for the schema's components."""
-    return Components(schemas=dict(_COMPONENTS))
-
-
-def operation(name: str) -> type[Operation]:
-    """An OpenAPI operation whose body has the named shape."""
-    schema: Any = dict(zip(_KINDS, _SCHEMAS, strict=True))[name]
-
-    @dataclass
-    class WithBody(Operation):
-        def __post_init__(self) -> None:
-            self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
-
-    return WithBody

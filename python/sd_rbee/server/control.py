@@ -1,12 +1,17 @@
 """The front page, and the ways to stop things."""
 
 import asyncio
-from typing import Any
+import html
+from typing import TYPE_CHECKING, Any
 
 from litestar import Controller, Request, Response, get, post
 
-from sd_rbee.server.bodies import operation, parse
+from sd_rbee.server.bodies import read
+from sd_rbee.server.schema import operation
 from sd_rbee.server.worker import Worker
+
+if TYPE_CHECKING:
+    from sd_rbee.server.requests import CancelRequest
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -23,33 +28,31 @@ _PAGE = """<!doctype html>
 <pre>curl -N {url}execute -H 'content-type: application/json' -d '{{"prompt": "a robot"}}'</pre>
 </html>
 """
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
 class ControlController(Controller):
     """`/`, `/cancel` and `/shutdown`."""
 
-    tags = ["control"]
+    tags = ("control",)
 
     @get("/", media_type="text/html", include_in_schema=False)
-    async def page(self, request: Request[Any, Any, Any], worker: Worker) -> str:
+    async def page(self, request: Request[Any, Any, Any], worker: Worker) -> Response[str]:
         """Says what this is."""
-        return _PAGE.format(
-            model=_escape(worker.settings.model_version), state=worker.engine.state.value, url=request.base_url
-        )
+        model, state = worker.settings.model_version, worker.engine.state.value
+        page = _PAGE.format(model=html.escape(model), state=state, url=html.escape(str(request.base_url)))
+        return Response(page, media_type="text/html", headers={"content-security-policy": _POLICY})
 
-    @post("/cancel", status_code=202, operation_class=operation("cancel"))
+    @post("/cancel", status_code=202, operation_class=operation(body="cancel", ok=202, errors=(404, 410)))
     async def cancel(self, request: Request[Any, Any, Any], worker: Worker) -> dict[str, str]:
         """Stops a job; may be repeated."""
-        job = worker.engine.cancel(parse(await request.body(), "cancel").job_id)
+        body: CancelRequest = await read(request, "cancel")
+        job = worker.engine.cancel(body.job_id)
         return {"job_id": job.id, "status": job.state if job.over else "cancelled"}
 
-    @post(["/shutdown", "/v1/shutdown", "/v1/admin/shutdown"], status_code=202)
-    async def shutdown(self, worker: Worker) -> Response[dict[str, str]]:
+    @post(["/shutdown", "/v1/shutdown", "/v1/admin/shutdown"], status_code=202, operation_class=operation(ok=202))
+    async def shutdown(self, worker: Worker) -> dict[str, str]:
         """Ends the worker in good order."""
         # The answer first.
         asyncio.get_running_loop().call_later(0.05, worker.stop)
-        return Response({"status": "shutting down"}, status_code=202)
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return {"status": "shutting down"}

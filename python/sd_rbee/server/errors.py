@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sd_rbee.engine import (
+    DeadlineError,
     JobExpiredError,
     JobNotFoundError,
     KeyReusedError,
@@ -48,6 +49,13 @@ class RequestError(SdRbeeError):
         self.field = field
 
 
+class ReaderLeftError(RequestError):
+    """The client closed the connection before its answer."""
+
+    def __init__(self) -> None:
+        super().__init__(499, "CLIENT_LEFT", "the client has closed the connection")
+
+
 @dataclass(frozen=True, slots=True)
 class Wire:
     """An error as clients see it.
@@ -87,6 +95,7 @@ _KINDS: list[tuple[type[BaseException], int, str, bool]] = [
     (JobNotFoundError, 404, "JOB_NOT_FOUND", False),
     (JobExpiredError, 410, "JOB_EXPIRED", False),
     (KeyReusedError, 409, "IDEMPOTENCY_KEY_REUSED", False),
+    (DeadlineError, 408, "INFERENCE_TIMEOUT", True),
     (Cancelled, 409, "CANCELLED", True),
 ]
 _HIDDEN: list[tuple[type[BaseException], int, str, bool, str]] = [
@@ -106,7 +115,8 @@ def to_wire(error: BaseException) -> Wire:
     for kind, status, code, retriable in _KINDS:
         if isinstance(error, kind):
             field = error.field if isinstance(error, InvalidParamsError) else None
-            retry_after = max(1, math.ceil(error.retry_after)) if isinstance(error, QueueFullError) else None
+            wait = error.retry_after if isinstance(error, QueueFullError | NotReadyError) else None
+            retry_after = None if wait is None else max(1, math.ceil(wait))
             return Wire(status, code, str(error), retriable, field, retry_after)
     for kind, status, code, retriable, message in _HIDDEN:
         if isinstance(error, kind):

@@ -5,9 +5,9 @@ import ipaddress
 import re
 import socket
 import uuid
-from urllib.parse import urlsplit
 
 from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from sd_rbee.server.errors import RequestError
@@ -16,13 +16,24 @@ from sd_rbee.settings import WorkerSettings
 
 CORRELATION_HEADER = "x-correlation-id"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_PUBLIC = {"/", "/health", "/v1/health", "/ready", "/v1/ready"}
-_METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+PUBLIC = frozenset({"/", "/health", "/v1/health", "/ready", "/v1/ready"})
+_METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
 _MAX_TOKEN_BYTES = 8192
+_PREFLIGHT = [
+    (b"access-control-allow-methods", _METHODS),
+    (
+        b"access-control-allow-headers",
+        b"authorization, content-type, idempotency-key, last-event-id, x-correlation-id, x-deadline",
+    ),
+    (b"access-control-max-age", b"600"),
+]
 
 
 class Guard:
-    """ASGI middleware that lets through what may be answered.
+    """An ASGI application around another, which lets through what may be answered.
+
+    It stands outside the router, so that a route that does not exist tells nobody so who may not ask.
 
     Args:
         app: What is behind it.
@@ -32,56 +43,62 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: WorkerSettings) -> None:
         self._app = app
         self._settings = settings
-        self._hosts = {"localhost", settings.host, socket.gethostname().lower(), *settings.allow_hosts}
+        names = {"localhost", settings.host, socket.gethostname(), *settings.allow_hosts}
+        self._hosts = {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or hands on."""
-        if scope["type"] != "http":
+        if scope["type"] == ScopeType.WEBSOCKET:
             await self._app(scope, receive, send)
             return
         headers = Headers.from_scope(scope)
         given = headers.get(CORRELATION_HEADER, "")
         correlation_id = given if _UUID.fullmatch(given) else str(uuid.uuid4())
-        scope["state"]["correlation_id"] = correlation_id
+        scope.setdefault("state", {})["correlation_id"] = correlation_id
         origin = headers.get("origin")
+        allowed = origin is not None and origin in self._settings.allow_origins
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 marked = MutableScopeHeaders.from_message(message)
                 marked[CORRELATION_HEADER] = correlation_id
                 marked["x-content-type-options"] = "nosniff"
-                if origin is not None and origin in self._settings.allow_origins:
+                if origin is not None and allowed:
                     marked["access-control-allow-origin"] = origin
+                    marked["access-control-expose-headers"] = "x-correlation-id, x-job-id, x-seed, retry-after"
                     marked["vary"] = "Origin"
             await send(message)
 
         try:
             self._check_source(headers)
             if scope["method"] == "OPTIONS":
-                await self._answer_options(send_marked, origin)
+                await _answer_options(send_marked, _PREFLIGHT if allowed else [])
                 return
             self._check_token(scope["path"], headers)
             if scope["method"] == "POST":
-                self._check_content_type(headers)
+                _check_content_type(headers)
         except RequestError as error:
             await send_error(error, correlation_id, send_marked)
             return
+        if scope["method"] == "HEAD" and scope["path"] in PUBLIC:
+            # A probe's; the server in front leaves the body out.
+            scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send_marked)
 
     def _check_source(self, headers: Headers) -> None:
         """Refuses names that somebody else's DNS could point here, and pages that may not call."""
-        host = urlsplit(f"//{headers.get('host', '')}")
-        name = (host.hostname or "").lower()
+        host = headers.get("host", "").lower()
+        parts = _HOST.fullmatch(host)
+        name = "" if parts is None else parts[1] or parts[2]
         if name not in self._hosts and not _is_address(name):
             raise RequestError(403, "HOST_NOT_ALLOWED", "this worker does not answer to that host name", "Host")
         origin = headers.get("origin")
-        if origin is not None and origin not in self._settings.allow_origins:
-            if origin != f"http://{host.netloc}":
-                raise RequestError(403, "ORIGIN_NOT_ALLOWED", "pages of that origin may not call this worker", "Origin")
+        if origin is not None and origin not in self._settings.allow_origins and origin != f"http://{host}":
+            raise RequestError(403, "ORIGIN_NOT_ALLOWED", "pages of that origin may not call this worker", "Origin")
 
     def _check_token(self, path: str, headers: Headers) -> None:
         token = self._settings.token
-        if token is None or path in _PUBLIC:
+        if token is None or path in PUBLIC:
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if not given or scheme != "Bearer":
@@ -90,27 +107,22 @@ class Guard:
         if len(data) > _MAX_TOKEN_BYTES or not hmac.compare_digest(data, token.encode()):
             raise RequestError(401, "INVALID_API_KEY", "the token is not this worker's", "Authorization")
 
-    @staticmethod
-    def _check_content_type(headers: Headers) -> None:
-        """The three types that a page can send anywhere without asking first are refused, and all others but JSON."""
-        empty = headers.get("content-length", "") == "0" or (
-            "content-length" not in headers and "transfer-encoding" not in headers
-        )
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json" and not (empty and not kind):
-            message = "send JSON, with the content type application/json"
-            raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", message, "Content-Type")
 
-    async def _answer_options(self, send: Send, origin: str | None) -> None:
-        headers = [(b"allow", _METHODS.encode()), (b"content-length", b"0")]
-        if origin is not None and origin in self._settings.allow_origins:
-            headers += [
-                (b"access-control-allow-methods", _METHODS.encode()),
-                (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, last-event-id"),
-                (b"access-control-max-age", b"600"),
-            ]
-        await send({"type": "http.response.start", "status": 204, "headers": headers})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+def _check_content_type(headers: Headers) -> None:
+    """The three types that a page can send anywhere without asking first are refused, and all others but JSON."""
+    empty = headers.get("content-length", "") == "0" or (
+        "content-length" not in headers and "transfer-encoding" not in headers
+    )
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (empty and not kind):
+        message = "send JSON, with the content type application/json"
+        raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", message, "Content-Type")
+
+
+async def _answer_options(send: Send, preflight: list[tuple[bytes, bytes]]) -> None:
+    headers = [(b"allow", _METHODS), (b"content-length", b"0"), *preflight]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _is_address(name: str) -> bool:

@@ -7,6 +7,7 @@ from litestar import Controller, Response, get
 
 from sd_rbee.engine import EngineState
 from sd_rbee.server.metrics import CONTENT_TYPE
+from sd_rbee.server.schema import operation
 from sd_rbee.server.worker import Worker
 
 _REASONS = {
@@ -19,9 +20,9 @@ _REASONS = {
 class HealthController(Controller):
     """`/health`, `/ready` and their twins, `/info` and `/metrics`."""
 
-    tags = ["health"]
+    tags = ("health",)
 
-    @get(["/health", "/v1/health"])
+    @get(["/health", "/v1/health"], operation_class=operation(public=True))
     async def health(self, worker: Worker) -> dict[str, Any]:
         """The process lives."""
         failed = worker.engine.state is EngineState.FAILED
@@ -36,7 +37,7 @@ class HealthController(Controller):
             "timestamp": now(),
         }
 
-    @get("/ready")
+    @get("/ready", operation_class=operation(public=True, errors=(503,)))
     async def ready(self, worker: Worker) -> Response[dict[str, Any]]:
         """200 once jobs are taken, 503 before."""
         state = worker.engine.state
@@ -45,17 +46,17 @@ class HealthController(Controller):
             body["reason"] = _REASONS[state]
         return Response(body, status_code=200 if worker.ready else 503)
 
-    @get("/v1/ready")
+    @get("/v1/ready", operation_class=operation(public=True))
     async def v1_ready(self, worker: Worker) -> dict[str, Any]:
         """As `/ready`, but always 200: what the queen polls."""
         return {"ready": worker.ready, "state": worker.engine.state, "model_loaded": worker.engine.pipeline is not None}
 
-    @get("/info")
+    @get("/info", operation_class=operation())
     async def info(self, worker: Worker) -> dict[str, Any]:
         """The model, its defaults, the limits, the queue."""
         return worker.info()
 
-    @get("/metrics")
+    @get("/metrics", operation_class=operation(gives=("text/plain",)))
     async def metrics(self, worker: Worker) -> Response[bytes]:
         """Counters in Prometheus' text form."""
         text = worker.metrics.render(worker.engine, uptime=worker.uptime_seconds, ready=worker.ready)

@@ -13,9 +13,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "worker_requests", "Jobs by how they ended.", ["outcome"], registry=self._registry
-        )
+        self._requests = Counter("worker_requests", "Jobs by how they ended.", ["outcome"], registry=self._registry)
         self._duration = Histogram(
             "worker_inference_duration_ms",
             "Milliseconds from a job's start to its end.",

@@ -29,14 +29,18 @@ class Orders:
 
     Args:
         settings: The worker's own.
-        steps: Sampling steps of a request that names none.
+        steps: Sampling steps of a request that names none, on the seed's endpoints.
+        job_steps: The same of a job.
         guidance_scale: Guidance of a request that names none.
         sides: Height and width of a request that names neither.
     """
 
-    def __init__(self, settings: WorkerSettings, *, steps: int, guidance_scale: float, sides: tuple[int, int]) -> None:
+    def __init__(
+        self, settings: WorkerSettings, *, steps: int, job_steps: int, guidance_scale: float, sides: tuple[int, int]
+    ) -> None:
         self._settings = settings
         self.steps = steps
+        self.job_steps = job_steps
         self.guidance_scale = guidance_scale
         self._sides = sides
 
@@ -46,7 +50,7 @@ class Orders:
         Raises:
             InvalidParamsError: A value of the wrong type, out of its range, or above a limit; the field is the wire's.
         """
-        return self._order(request, request.height, request.width)
+        return self._order(request, self.steps, request.height, request.width)
 
     def img2img(self, request: Img2ImgRequest) -> NoReturn:
         """A picture after another one, which no model here can do yet.
@@ -55,6 +59,7 @@ class Orders:
             InvalidParamsError: The image cannot be used.
             UnsupportedOperationError: It could.
         """
+        _check_strength(request.strength)
         self._refuse("img2img", request, image=request.image)
 
     def inpaint(self, request: InpaintRequest) -> NoReturn:
@@ -64,6 +69,7 @@ class Orders:
             InvalidParamsError: The image or the mask cannot be used.
             UnsupportedOperationError: They could.
         """
+        _check_strength(request.strength)
         self._refuse("inpaint", request, image=request.image, mask=request.mask)
 
     def job(self, request: JobRequest) -> Order:
@@ -77,17 +83,19 @@ class Orders:
         self._check_addressee(request)
         match request:
             case ImageGeneration():
-                return self._order(request, request.height, request.width)
+                return self._order(request, self.job_steps, request.height, request.width)
             case ImageTransform():
                 given = [image for image in (request.input_image, request.init_image) if image is not None]
                 if len(given) != 1:
                     raise InvalidParamsError("input_image", f"{len(given)} images", "one, as input_image or init_image")
-                self._refuse("image_transform", request, input_image=given[0])
+                _check_strength(request.strength)
+                field = "input_image" if request.init_image is None else "init_image"
+                self._refuse("image_transform", request, **{field: given[0]})
             case ImageInpaint():
                 images = {"init_image": request.init_image, "mask_image": request.mask_image}
                 self._refuse("image_inpaint", request, **images)
 
-    def _order(self, request: Drawing, height: int | None, width: int | None) -> Order:
+    def _order(self, request: Drawing, steps: int, height: int | None, width: int | None) -> Order:
         limits = self._settings.limits
         try:
             spec = GenerationSpec(
@@ -95,7 +103,7 @@ class Orders:
                 negative_prompt=request.negative_prompt,
                 height=height,
                 width=width,
-                num_inference_steps=self.steps if request.steps is None else request.steps,
+                num_inference_steps=steps if request.steps is None else request.steps,
                 guidance_scale=self.guidance_scale if request.guidance_scale is None else request.guidance_scale,
                 num_images_per_prompt=request.num_samples,
                 seed=request.seed,
@@ -106,7 +114,7 @@ class Orders:
             )
         except InvalidParamsError as error:
             raise on_the_wire(error) from None
-        steps = spec.num_inference_steps or self.steps
+        steps = spec.num_inference_steps or steps
         if steps > limits.max_steps:
             raise InvalidParamsError("steps", str(steps), f"at most {limits.max_steps} on this worker")
         if spec.num_images_per_prompt > limits.max_batch:
@@ -115,26 +123,32 @@ class Orders:
         sides = (spec.height or self._sides[0], spec.width or self._sides[1])
         if sides[0] * sides[1] > limits.max_pixels:
             allowed = f"height times width at most {limits.max_pixels} on this worker"
-            raise InvalidParamsError("height", f"{sides[0]} with width {sides[1]}", allowed)
+            raise InvalidParamsError("height" if sides[0] > sides[1] else "width", f"{sides[0]} x {sides[1]}", allowed)
         if not 0 <= request.preview_every <= limits.max_steps:
             raise InvalidParamsError("preview_every", shorten(request.preview_every), f"0 to {limits.max_steps}")
         return Order(spec, preview_every=request.preview_every, decode_previews=request.preview == "decode")
 
     def _refuse(self, operation: str, request: Drawing, **images: str) -> NoReturn:
-        self._order(request, None, None)
+        self._order(request, self.steps, None, None)
         for field, image in images.items():
             decode_image(field, image, max_pixels=self._settings.limits.max_pixels)
         raise UnsupportedOperationError(f"{operation}: this worker's model only draws from a prompt")
 
     def _check_addressee(self, request: JobFields) -> None:
         settings = self._settings
-        ours = {settings.model, settings.model_ref, settings.model_version}
-        if request.model is not None and request.model not in ours:
-            raise WrongModelError("model", shorten(request.model), ", ".join(sorted(ours)))
+        # The operator's own word for it is taken but not shown, since it may be a path.
+        shown = {settings.model_ref, settings.model_version}
+        if request.model is not None and request.model not in {settings.model, *shown}:
+            raise WrongModelError("model", shorten(request.model), ", ".join(sorted(shown)))
         if request.worker_id is not None and request.worker_id != settings.worker_id:
             raise WrongModelError("worker_id", shorten(request.worker_id), settings.worker_id)
         if request.loras:
             raise InvalidParamsError("loras", f"{len(request.loras)} of them", "none: this worker has no adapters")
+
+
+def _check_strength(strength: float) -> None:
+    if not 0 < strength <= 1:
+        raise InvalidParamsError("strength", str(strength), "a number above 0 and up to 1")
 
 
 def on_the_wire(error: InvalidParamsError) -> InvalidParamsError:

@@ -53,7 +53,8 @@ class Process:
             queue_size=settings.limits.queue_size,
             keep_seconds=settings.keep_seconds,
             keep_jobs=settings.keep_jobs,
-            on_loaded=lambda error: self._loop.call_soon_threadsafe(self._on_loaded, error),
+            keep_bytes=settings.keep_bytes,
+            on_loaded=self._on_engine_thread,
             on_ended=metrics.ended,
         )
         self._worker = Worker(settings, self._engine, metrics, stop=self.stop)
@@ -68,11 +69,11 @@ class Process:
         Raises:
             SdRbeeError: The model could not be loaded, or the hive refused what it had to take.
         """
-        for name in ("SIGINT", "SIGTERM"):
-            with contextlib.suppress(NotImplementedError):
-                self._loop.add_signal_handler(getattr(signal, name), self.stop)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._hear(number)
         config = uvicorn.Config(
             create_app(self._worker),
+            http="h11",
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -86,11 +87,10 @@ class Process:
         reporting = asyncio.create_task(self._report())
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        _log.info("stopping")
+        _log.info("stopping", extra={"event": "stopping"})
         reporting.cancel()
         ended = await asyncio.to_thread(self._engine.close, _SECONDS_FOR_JOBS)
-        # The streams' last events go out before the connections are closed.
-        await asyncio.sleep(0.05)
+        # From here answers under way, streams with their last events among them, are finished and none begun.
         server.should_exit = True
         await asyncio.wait((serving,), timeout=_SECONDS_FOR_STREAMS)
         if self._error is not None:
@@ -104,9 +104,21 @@ class Process:
     def _load(self) -> Pipeline:
         return Pipeline.load(self._settings.model, self._settings.device, self._settings.dtype)
 
+    def _hear(self, number: signal.Signals) -> None:
+        try:
+            self._loop.add_signal_handler(number, self.stop)
+        except NotImplementedError:
+            # Windows, where a handler runs between two steps of the interpreter and must wake the loop.
+            signal.signal(number, lambda *_: self._loop.call_soon_threadsafe(self.stop))
+
+    def _on_engine_thread(self, error: BaseException | None) -> None:
+        # The loop may be closed by the time that a slow model is there.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._on_loaded, error)
+
     def _on_loaded(self, error: BaseException | None) -> None:
         if error is None:
-            _log.info("ready")
+            _log.info("ready", extra={"event": "ready"})
             self._loaded.set()
         else:
             self._fail(error)
@@ -118,7 +130,14 @@ class Process:
     async def _report(self) -> None:
         await self._loaded.wait()
         hive, settings = self._settings.hive, self._settings
-        client = HiveClient(callback_url=hive.callback_url, queen_url=hive.queen_url, token=settings.token)
+        if hive.callback_url is None and hive.queen_url is None:
+            return
+        client = HiveClient(
+            callback_url=hive.callback_url,
+            queen_url=hive.queen_url,
+            token=settings.token,
+            heartbeat_seconds=hive.heartbeat_seconds,
+        )
         report = self._describe()
         port = self._listener.getsockname()[1]
         try:
@@ -173,9 +192,9 @@ def bind(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        raise OSError(error.errno, f"{host} port {port}: {error.strerror}") from None
     return listener
 
 

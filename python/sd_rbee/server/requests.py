@@ -1,9 +1,8 @@
 """Bodies of requests; an unknown field is an error that names it."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
-
 
 
 class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -90,3 +89,12 @@ class CancelRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """`POST /cancel`."""
 
     job_id: str
+
+
+BODIES: dict[str, Any] = {
+    "execute": ExecuteRequest,
+    "img2img": Img2ImgRequest,
+    "inpaint": InpaintRequest,
+    "job": JobRequest,
+    "cancel": CancelRequest,
+}

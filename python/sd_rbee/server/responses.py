@@ -1,5 +1,8 @@
 """Errors to bytes."""
 
+import logging
+from typing import Any
+
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import (
@@ -11,27 +14,32 @@ from litestar.exceptions import (
 )
 from litestar.types import Send
 
+from sd_rbee.errors import SdRbeeError
 from sd_rbee.server.errors import RequestError, Wire, to_wire
 
+_log = logging.getLogger("sd_rbee.server")
 
-async def send_error(error: BaseException, correlation_id: str, send: Send) -> None:
+
+async def send_error(error: RequestError, correlation_id: str, send: Send) -> None:
     """Answers with an error, without a framework around."""
     wire = to_wire(error)
     body = msgspec.json.encode(wire.body(correlation_id))
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if wire.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": wire.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def handle_exception(request: Request, error: Exception) -> Response:  # type: ignore[type-arg]
+def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """The response to any exception of a route."""
     wire = _from_framework(error) if isinstance(error, HTTPException) else to_wire(error)
+    correlation_id = request.scope["state"].get("correlation_id", "")
+    if wire.status == 500 and not isinstance(error, SdRbeeError):
+        _log.error("%s of request %s", type(error).__name__, correlation_id, exc_info=error)
     headers = {} if wire.retry_after is None else {"retry-after": str(wire.retry_after)}
     if wire.status == 405 and isinstance(error, HTTPException) and error.headers:
         headers.update(error.headers)
-    correlation_id = request.scope["state"].get("correlation_id", "")
     return Response(wire.body(correlation_id), status_code=wire.status, headers=headers, media_type="application/json")
 
 

@@ -7,6 +7,7 @@ event carries the names of the seed endpoints (`total_steps`, `image`, `seed`) a
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -14,20 +15,18 @@ import msgspec
 
 from sd_rbee.engine import Job
 from sd_rbee.engine.events import (
-    END,
     Cancelled,
     Complete,
     Failed,
     JobEvent,
     Preview,
-    Progress,
     Queued,
     Started,
 )
 from sd_rbee.errors import Cancelled as CancelledError
+from sd_rbee.events import Progress
 from sd_rbee.server.errors import to_wire
 
-KEEP_ALIVE_SECONDS = 15.0
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -35,7 +34,7 @@ def describe(job: Job, event: JobEvent) -> tuple[str, dict[str, Any]]:
     """The event's name and its data."""
     match event:
         case Queued(position, eta):
-            return "queued", {"type": "queued", "job_id": job.id, "position": position, "eta_seconds": _round(eta)}
+            return "queued", {"type": "queued", "job_id": job.id, "position": position, "eta_seconds": rounded(eta)}
         case Started():
             return "started", {"type": "started", "job_id": job.id}
         case Progress(phase="denoise"):
@@ -89,50 +88,58 @@ def frame(id: int, name: str, data: dict[str, Any]) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (id, name.encode(), msgspec.json.encode(data))
 
 
-async def stream(job: Job, *, after: int = 0, marker: bool = False) -> AsyncGenerator[bytes, None]:
+async def stream(job: Job, *, keep_alive: float, after: int = 0, marker: bool = False) -> AsyncGenerator[bytes, None]:
     """The job's events behind number `after`, as they come, until its end; comments keep the line alive between them.
 
     Args:
         job: The job.
+        keep_alive: Seconds of silence before a comment.
         after: The client's `Last-Event-ID`.
         marker: Whether the stream ends with a marker line.
     """
+    async with contextlib.aclosing(_events(job, after, keep_alive)) as events:
+        async for entry in events:
+            yield _KEEP_ALIVE if entry is None else frame(entry[0], *describe(job, entry[1]))
+    if marker and job.log.end is not None:
+        yield b"data: %s\n\n" % end_marker(job.log.end[1]).encode()
+    job.collected = True
+
+
+async def end_of(job: Job) -> Complete | Failed | Cancelled:
+    """Waits for the job's end."""
+    async with contextlib.aclosing(_events(job, 0, None)) as events:
+        async for _ in events:
+            pass
+    job.collected = True
+    assert job.log.end is not None
+    return job.log.end[1]
+
+
+async def _events(job: Job, after: int, patience: float | None) -> AsyncGenerator[tuple[int, JobEvent] | None, None]:
+    """The events behind number `after` until the end; None after each `patience` seconds of silence."""
     loop = asyncio.get_running_loop()
     arrived = asyncio.Event()
 
     def wake() -> None:
         # A loop that was closed has nobody left who listens.
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(arrived.set)
 
     unsubscribe = job.log.subscribe(wake)
     try:
         while True:
             arrived.clear()
-            for id, event in job.log.since(after):
-                after = id
-                yield frame(id, *describe(job, event))
-                if isinstance(event, END):
-                    if marker:
-                        yield b"data: %s\n\n" % end_marker(event).encode()
-                    return
-            if job.over and not job.log.since(after):
+            for entry in job.log.since(after):
+                after = entry[0]
+                yield entry
+            if job.log.end is not None and not job.log.since(after):
                 return
             try:
-                await asyncio.wait_for(arrived.wait(), KEEP_ALIVE_SECONDS)
+                await asyncio.wait_for(arrived.wait(), patience)
             except TimeoutError:
-                yield _KEEP_ALIVE
+                yield None
     finally:
         unsubscribe()
-
-
-async def end_of(job: Job) -> Complete | Failed | Cancelled:
-    """Waits for the job's end."""
-    async for _ in stream(job):
-        pass
-    event = job.log.last()
-    assert isinstance(event, END)
-    return event
 
 
 def _progress(progress: Progress) -> dict[str, Any]:
@@ -145,11 +152,12 @@ def _progress(progress: Progress) -> dict[str, Any]:
         "total": progress.total,
         "percent": round(percent, 1),
         "elapsed_ms": round(1000 * progress.elapsed),
-        "eta_seconds": _round(progress.eta),
+        "eta_seconds": rounded(progress.eta),
     }
 
 
-def _round(seconds: float | None) -> float | None:
+def rounded(seconds: float | None) -> float | None:
+    """The seconds as they are written; None stays None."""
     return None if seconds is None else round(seconds, 2)
 
 

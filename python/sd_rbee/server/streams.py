@@ -1,43 +1,68 @@
 """Answers that take as long as a job does, and end when their reader leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
-from litestar import Request
+from litestar import Litestar, Request
 from litestar.response import Stream
 from litestar.response.streaming import ASGIStreamingResponse
-from litestar.types import Receive, Send
+from litestar.types import Receive, Scope, Send
+
+from sd_rbee.server.errors import ReaderLeftError
 
 T = TypeVar("T")
 
 
 class _ASGIEventStream(ASGIStreamingResponse):
-    async def send_body(self, send: Send, receive: Receive) -> None:
+    content: AsyncGenerator[bytes, None]
+    on_close: Callable[[], object]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().send_body(send, receive)
+            await super().__call__(scope, receive, send)
         finally:
-            # A reader who leaves while a chunk is on its way leaves the generator suspended.
-            await self.iterator.aclose()  # type: ignore[union-attr]
+            # A reader who leaves while a chunk is on its way leaves the generator suspended, and one who leaves before
+            # the first chunk leaves it unstarted.
+            await self.content.aclose()
+            self.on_close()
 
 
 class EventStream(Stream):
-    """A response of server-sent events that nobody on the way keeps back; `content` is closed in any case."""
+    """A response of server-sent events that nobody on the way keeps back.
 
-    def __init__(self, content: AsyncGenerator[bytes, None]) -> None:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    Args:
+        content: The chunks; closed in any case.
+        on_close: Called when nobody is sent anything any more, whatever the reason.
+        headers: More headers.
+    """
+
+    def __init__(
+        self,
+        content: AsyncGenerator[bytes, None],
+        *,
+        on_close: Callable[[], object] = lambda: None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})}
         super().__init__(content, media_type="text/event-stream", headers=headers)
+        self._content = content
+        self._on_close = on_close
 
-    def to_asgi_response(self, app: Any, request: Request[Any, Any, Any], **options: Any) -> ASGIStreamingResponse:
+    def to_asgi_response(
+        self,
+        app: Litestar | None,
+        request: Request[Any, Any, Any],
+        **options: Any,  # noqa: ANN401
+    ) -> ASGIStreamingResponse:
         """The response as ASGI sends it."""
         options["headers"] = {**(options.get("headers") or {}), **self.headers}
         options["media_type"] = self.media_type
         options.pop("type_encoders", None)
-        return _ASGIEventStream(iterator=self.iterator, content_length=0, **options)
-
-
-class ReaderLeftError(Exception):
-    """The client closed the connection before its answer."""
+        response = _ASGIEventStream(iterator=self._content, content_length=0, **options)
+        response.content = self._content
+        response.on_close = self._on_close
+        return response
 
 
 async def unless_reader_leaves(request: Request[Any, Any, Any], work: Awaitable[T]) -> T:
@@ -58,5 +83,7 @@ async def unless_reader_leaves(request: Request[Any, Any, Any], work: Awaitable[
             return working.result()
         raise ReaderLeftError
     finally:
-        for task in (working, leaving):
-            task.cancel()
+        working.cancel()
+        leaving.cancel()
+        # A job is given up only when it has no readers, and a cancelled one stops reading a moment later.
+        await asyncio.gather(working, leaving, return_exceptions=True)

@@ -12,8 +12,9 @@ from sd_rbee.server.metrics import Metrics
 from sd_rbee.server.orders import Orders
 from sd_rbee.settings import WorkerSettings
 
-# Of a request that names none, for models that do not say better themselves.
-SEED_STEPS = 30
+# Of a request that names none, for models that do not say better themselves: the seed's, and the hives' for jobs.
+_SEED_STEPS = 30
+_JOB_STEPS = 20
 
 
 @dataclass
@@ -43,11 +44,12 @@ class Worker:
             return self._orders
         if pipeline is None:
             # The engine refuses whatever is ordered now; the request's own faults are told first all the same.
-            return Orders(self.settings, steps=1, guidance_scale=1.0, sides=(1, 1))
-        defaults = pipeline.defaults
+            return Orders(self.settings, steps=1, job_steps=1, guidance_scale=1.0, sides=(1, 1))
+        defaults, own = pipeline.defaults, models.has_own_defaults(self.settings.model)
         self._orders = Orders(
             self.settings,
-            steps=defaults["num_inference_steps"] if models.has_own_defaults(self.settings.model) else SEED_STEPS,
+            steps=defaults["num_inference_steps"] if own else _SEED_STEPS,
+            job_steps=defaults["num_inference_steps"] if own else _JOB_STEPS,
             guidance_scale=defaults["guidance_scale"],
             sides=(defaults["height"], defaults["width"]),
         )
@@ -106,6 +108,7 @@ class Worker:
                 "max_steps": limits.max_steps,
                 "max_batch": limits.max_batch,
                 "max_body_bytes": limits.max_body_bytes,
+                "keep_seconds": settings.keep_seconds,
             },
             **model,
         }

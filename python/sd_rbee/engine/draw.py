@@ -1,0 +1,64 @@
+"""One job drawn by the model, whatever comes of it."""
+
+import logging
+import time
+
+from sd_rbee import images
+from sd_rbee.backend import native
+from sd_rbee.engine.errors import DeadlineError
+from sd_rbee.engine.events import Cancelled, Complete, Failed, Preview
+from sd_rbee.engine.job import Job
+from sd_rbee.errors import Cancelled as CancelledError
+from sd_rbee.errors import InvalidParamsError
+from sd_rbee.events import Progress
+from sd_rbee.pipeline import Pipeline
+from sd_rbee.spec import GenerationSpec
+
+_log = logging.getLogger("sd_rbee.engine")
+
+
+def draw(job: Job, pipeline: Pipeline) -> Complete | Failed | Cancelled:
+    """Draws on this thread, tells the job of each step, and returns how it ended; nothing is raised."""
+    begun = time.monotonic()
+
+    def on_step(step: native.Step) -> None:
+        progress = Progress.of(step)
+        job.tell(progress)
+        if step.preview is not None:
+            job.tell(Preview(progress, images.encode_preview(step.preview)))
+        _check_deadline(job)
+
+    order = job.order
+    try:
+        _check_deadline(job)
+        result = pipeline.run(
+            order.spec,
+            on_step=on_step,
+            cancel=job.cancel,
+            preview_every=order.preview_every,
+            decode_previews=order.decode_previews,
+        )
+        pngs = [images.encode(picture, "PNG") for picture in result.images]
+    except CancelledError:
+        return Cancelled()
+    except BaseException as error:
+        # Whatever it is, the next job deserves its turn.
+        trace = None if isinstance(error, InvalidParamsError | DeadlineError) else error
+        _log.error("%s: %s", job.id, type(error).__name__, exc_info=trace, extra={"job_id": job.id})
+        # The frames hold pictures, and the job is kept.
+        return Failed(error.with_traceback(None))
+    return Complete(pngs, result.seeds, time.monotonic() - begun, result.notes)
+
+
+def amount_of_work(spec: GenerationSpec, pipeline: Pipeline) -> float:
+    """What a generation's time grows with: pixels, steps, images, guidance."""
+    defaults = pipeline.defaults
+    guidance = defaults["guidance_scale"] if spec.guidance_scale is None else spec.guidance_scale
+    steps = spec.num_inference_steps or defaults["num_inference_steps"]
+    pixels = (spec.height or defaults["height"]) * (spec.width or defaults["width"])
+    return float(pixels * steps * spec.num_images_per_prompt * (2 if guidance > 1 else 1))
+
+
+def _check_deadline(job: Job) -> None:
+    if job.late:
+        raise DeadlineError("the deadline has passed")
