@@ -71,5 +71,5 @@ def test_relative_rms(tmp_path: Path) -> None:
         file.write_bytes(array("f", values).tobytes())
     ours, theirs, short = files
     assert math.isclose(relative_rms(ours, theirs, "f"), 0.25)
-    with pytest.raises(ValueError, match="^outputs: got 1 values and 2, "):
+    with pytest.raises(ValueError, match=r"^outputs: got 1 values and 2, "):
         relative_rms(short, theirs, "f")
