@@ -38,11 +38,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// An [`Error::InvalidParams`]; `given` is shortened to 80 characters.
+    /// An [`Error::InvalidParams`]; `given` is shortened to 80 characters, and quotes stand for an empty one.
     pub fn invalid(field: &'static str, given: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
         let given = given.to_string();
         let given = match given.char_indices().nth(80) {
             Some((end, _)) => format!("{}…", &given[..end]),
+            None if given.is_empty() => "\"\"".into(),
             None => given,
         };
         Self::InvalidParams { field, given, allowed: allowed.into() }

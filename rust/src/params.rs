@@ -10,6 +10,8 @@ pub const MAX_STEPS: usize = 1000;
 pub const MAX_IMAGES: usize = 128;
 /// Largest guidance scale.
 pub const MAX_GUIDANCE: f64 = 1000.0;
+/// Longest prompt, in bytes of UTF-8.
+pub const MAX_PROMPT_BYTES: usize = 256 << 10;
 
 /// What a model offers: the values that a request leaves open, and the step of its sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +74,8 @@ impl GenerationParams {
                 "the model's sizes are multiples of {given}, allowed is 1 to {MAX_SIDE}"
             )));
         }
+        check_prompt("prompt", &request.prompt)?;
+        check_prompt("negative_prompt", request.negative_prompt.as_deref().unwrap_or_default())?;
         let steps = request.num_inference_steps.unwrap_or(defaults.num_inference_steps);
         if !(1..=MAX_STEPS).contains(&steps) {
             return Err(Error::invalid("num_inference_steps", steps, format!("1 to {MAX_STEPS}")));
@@ -141,6 +145,14 @@ impl GenerationParams {
     pub fn seeds(&self) -> &[u64] {
         &self.seeds
     }
+}
+
+/// Refuses a text that is longer than [`MAX_PROMPT_BYTES`]; `field` is the parameter's name in the error.
+pub(crate) fn check_prompt(field: &'static str, text: &str) -> Result<()> {
+    if text.len() <= MAX_PROMPT_BYTES {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format_args!("{} bytes", text.len()), format!("at most {MAX_PROMPT_BYTES} bytes")))
 }
 
 fn side(field: &'static str, given: usize, multiple: usize) -> Result<usize> {
