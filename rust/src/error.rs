@@ -52,11 +52,32 @@ impl Error {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        let text = error.to_string();
+        let text = plain(&error);
         if text.contains("OUT_OF_MEMORY") || text.to_lowercase().contains("out of memory") {
             Self::OutOfMemory(text)
         } else {
             Self::Inference(text)
         }
+    }
+}
+
+/// What candle says, without the backtrace that it carries where `RUST_BACKTRACE` is set.
+pub(crate) fn plain(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => plain(inner),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candles_backtraces_are_left_out() {
+        let inner = Box::new(candle_core::Error::Msg("shapes differ".into()));
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let error = Error::from(candle_core::Error::WithBacktrace { inner, backtrace });
+        assert!(matches!(error, Error::Inference(text) if text == "shapes differ"));
     }
 }

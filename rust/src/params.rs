@@ -195,6 +195,9 @@ mod tests {
 
     #[test]
     fn each_bad_field_is_named() {
+        let huge = "a".repeat(10 << 20);
+        assert_eq!(field_of(Request { prompt: huge.clone(), ..request() }), "prompt");
+        assert_eq!(field_of(Request { negative_prompt: Some(huge), ..request() }), "negative_prompt");
         assert_eq!(field_of(Request { num_inference_steps: Some(0), ..request() }), "num_inference_steps");
         assert_eq!(field_of(Request { num_inference_steps: Some(1001), ..request() }), "num_inference_steps");
         assert_eq!(field_of(Request { guidance_scale: Some(f64::NAN), ..request() }), "guidance_scale");

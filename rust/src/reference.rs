@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use crate::models::{
     Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Denoiser, Posterior, TextEncoder,
     UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
@@ -24,7 +24,7 @@ fn load(source: &dyn TensorSource, dtype: DType, device: &Device) -> Result<Hash
 }
 
 fn misfit(error: candle_core::Error) -> Error {
-    Error::Checkpoint(format!("the candle engine cannot build this model: {error}"))
+    Error::Checkpoint(format!("the candle engine cannot build this model: {}", plain(&error)))
 }
 
 /// candle's `ClipTextTransformer`.
