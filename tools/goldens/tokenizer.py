@@ -7,11 +7,8 @@ from sd_rbee import models
 
 from tools.goldens.store import Golden
 from tools.goldens.texts import texts
-from tools.goldens.vocabulary import EOS, composed_texts, synthetic_merges, write_folder
+from tools.goldens.vocabulary import SYNTHETIC, composed_texts, synthetic_merges, write_folder
 from tools.reference.tokenizer import Tokenizer
-
-# Name and padding token of the made-up tokenizers: those of Stable Diffusion 1 and 2.
-SYNTHETIC = {"synthetic": EOS, "synthetic, padded as version 2": "!"}
 
 
 def make() -> Golden:

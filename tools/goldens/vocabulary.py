@@ -11,6 +11,8 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END = "</w>"
 # CLIP's 49408 tokens: a letter for each byte, each also as the end of a word, the merges' products, two special ones.
 MERGES = 49_408 - 2 * 256 - 2
+# Name and padding token of the made-up tokenizers: those of Stable Diffusion 1 and 2.
+SYNTHETIC = {"synthetic": EOS, "synthetic, padded as version 2": "!"}
 
 
 def byte_letters() -> list[str]:

@@ -19,7 +19,6 @@ class Networks:
 
     def __init__(self, folder: Path) -> None:
         self.tokenizer = Tokenizer(folder / "tokenizer")
-        # Loaded in f32 first, for f16 and bf16 convert to f32 and f64 exactly.
         self.text_encoder = _load(CLIPTextModel, folder / "text_encoder")
         self.unet = _load(UNet2DConditionModel, folder / "unet")
         self.vae = _load(AutoencoderKL, folder / "vae")
@@ -40,7 +39,7 @@ class Networks:
         with torch.no_grad():
             return _numpy(self.vae.decode(_tensor(latents)).sample)
 
-    def vae_encode(self, pixels: NDArray[np.float32], seed: int | None = None) -> Array:
+    def vae_encode(self, pixels: NDArray[np.float32], *, seed: int | None = None) -> Array:
         """Unscaled latents: the posterior's mode, or a sample of it."""
         with torch.no_grad():
             posterior = self.vae.encode(_tensor(pixels)).latent_dist
@@ -52,7 +51,8 @@ class Networks:
 
 
 def _load(kind: Any, folder: Path) -> Any:
-    return kind.from_pretrained(folder, torch_dtype=torch.float32).double().eval()
+    # Whatever the stored dtype is, f64 holds its values exactly.
+    return kind.from_pretrained(folder).double().eval()
 
 
 def _tensor(values: NDArray[np.float32]) -> torch.Tensor:
