@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
+
 from sd_rbee import models
 from sd_rbee.backend import native
-
 from tools.goldens.store import Golden, load
 
 

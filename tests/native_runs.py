@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sd_rbee.backend import native
 
 
@@ -28,7 +29,7 @@ def trajectory(
     sample = noise * np.float32(scheduler.init_noise_sigma)
     samples, scaled = [], []
     for index, output in enumerate(outputs):
-        scaled.append(np.asarray(scheduler.scale_model_input(sample, index)))
-        sample = np.asarray(scheduler.step(output, index, sample, generator))
+        scaled.append(np.asarray(scheduler.scale_model_input(sample.data, index)))
+        sample = np.asarray(scheduler.step(output.data, index, sample.data, generator))
         samples.append(sample)
     return Trajectory(np.stack(samples), np.stack(scaled))

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+import fidelity
 from sd_rbee import models
 from sd_rbee.backend import native
-
-from tests import fidelity
 from tools.goldens.checkpoints import CHECKPOINTS, mean_magnitude
 from tools.goldens.digest import digest
 from tools.goldens.network_cases import rms, run, sample

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import fidelity
 from sd_rbee import models
 from sd_rbee.backend import native
-
-from tests import fidelity
 from tools.goldens.digest import digest
-from tools.goldens.store import Golden, load
 from tools.goldens.rows import pixels
+from tools.goldens.store import Golden, load
 
 _CASES = [
     pytest.param(number, case, id=f"{case['scheduler']}-{number}") for number, case in enumerate(load("pictures").cases)

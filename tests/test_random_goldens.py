@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sd_rbee.backend import native
 
+from sd_rbee.backend import native
 from tools.goldens.store import Golden, load
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from sd_rbee import models
 from sd_rbee.backend import native
-
 from tools.goldens.store import Golden
 from tools.goldens.vocabulary import SYNTHETIC, synthetic_merges, write_folder
 

@@ -1,10 +1,9 @@
 """What each network of a model is given, the same for both sides."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tools.goldens.inputs import normal
 
@@ -26,12 +25,12 @@ _ENCODE = ((1, 8, 8), (2, 3, 10), (1, 16, 16))
 
 
 class Networks(Protocol):
-    """The networks of a model: the native pipeline, or `tools.reference.networks`."""
+    """The networks of a model: the native pipeline, or `tools.reference.networks`. All values given are f32."""
 
-    def encode_prompt(self, text: str) -> "Buffer": ...
-    def predict(self, sample: NDArray[np.float32], timestep: float, embeddings: NDArray[np.float32]) -> "Buffer": ...
-    def vae_decode(self, latents: NDArray[np.float32]) -> "Buffer": ...
-    def vae_encode(self, pixels: NDArray[np.float32], *, seed: int | None = None) -> "Buffer": ...
+    def encode_prompt(self, text: str) -> ArrayLike: ...
+    def predict(self, sample: "Buffer", timestep: float, embeddings: "Buffer") -> ArrayLike: ...
+    def vae_decode(self, latents: "Buffer") -> ArrayLike: ...
+    def vae_encode(self, pixels: "Buffer", *, seed: int | None = None) -> ArrayLike: ...
 
 
 def cases(
@@ -62,9 +61,8 @@ def cases(
 def run(networks: Networks, case: dict[str, Any]) -> NDArray[np.generic]:
     """The output of one case."""
 
-    def inputs(name: str, offset: int = 0) -> NDArray[np.float32]:
-        shape: Sequence[int] = case[name]
-        return normal(case["seed"] + offset, shape)
+    def inputs(name: str, offset: int = 0) -> memoryview:
+        return normal(case["seed"] + offset, case[name]).data
 
     match case["part"]:
         case "text_encoder":
@@ -74,7 +72,7 @@ def run(networks: Networks, case: dict[str, Any]) -> NDArray[np.generic]:
         case "vae_decode":
             return np.asarray(networks.vae_decode(inputs("shape")))
         case "vae_encode":
-            pixels = np.tanh(inputs("shape"))
+            pixels = np.clip(inputs("shape"), -1, 1).data
             return np.asarray(networks.vae_encode(pixels, seed=case["noise_seed"]))
         case part:
             raise ValueError(f"part: got {part!r}, allowed are text_encoder, unet, vae_decode, vae_encode")

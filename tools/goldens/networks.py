@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sd_rbee import models
 
+from sd_rbee import models
 from tools.goldens.digest import digest
 from tools.goldens.network_cases import Networks, cases, rms, run, sample
 from tools.goldens.store import Golden

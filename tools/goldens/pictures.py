@@ -3,7 +3,6 @@
 from typing import Any
 
 from sd_rbee import models
-
 from tools.goldens.digest import digest
 from tools.goldens.rows import differences
 from tools.goldens.store import Golden

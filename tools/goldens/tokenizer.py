@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 from sd_rbee import models
-
 from tools.goldens.store import Golden
 from tools.goldens.texts import texts
 from tools.goldens.vocabulary import SYNTHETIC, composed_texts, synthetic_merges, write_folder

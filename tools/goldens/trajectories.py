@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tools.goldens.inputs import normal
 from tools.goldens.scheduler_configs import COSINE, LINEAR, TURBO, V1, V2, pollen
 from tools.goldens.store import Golden
-from tools.goldens.inputs import normal
 from tools.reference.schedulers import build, trajectory
 
 # What each scheduler can be told beyond the spacing, as changes to the configuration.
@@ -37,7 +37,7 @@ STEPS = (20, 7)
 
 
 def make() -> Golden:
-    """Each case is one run; its array holds the sample after the first, a middle and the last step, and the middle input."""
+    """Each case is one run; its array holds the samples after the first, a middle and the last step, and an input."""
     golden = Golden([])
     for number, case in enumerate(_cases()):
         scheduler = build(case["scheduler"], case["config"], case["steps"])

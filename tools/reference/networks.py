@@ -1,7 +1,7 @@
 """The networks of transformers and diffusers, in double precision: the truth that both sides' f32 is near."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel
 
 from tools.reference.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 Array = NDArray[np.float64]
 
@@ -29,17 +32,17 @@ class Networks:
         with torch.no_grad():
             return _numpy(self.text_encoder(ids).last_hidden_state)
 
-    def predict(self, sample: NDArray[np.float32], timestep: float, embeddings: NDArray[np.float32]) -> Array:
+    def predict(self, sample: "Buffer", timestep: float, embeddings: "Buffer") -> Array:
         """The UNet's output for `sample` (batch, channels, height, width) and `embeddings` (batch, tokens, width)."""
         with torch.no_grad():
             return _numpy(self.unet(_tensor(sample), timestep, _tensor(embeddings)).sample)
 
-    def vae_decode(self, latents: NDArray[np.float32]) -> Array:
+    def vae_decode(self, latents: "Buffer") -> Array:
         """Pixels (batch, 3, height, width) from unscaled latents."""
         with torch.no_grad():
             return _numpy(self.vae.decode(_tensor(latents)).sample)
 
-    def vae_encode(self, pixels: NDArray[np.float32], *, seed: int | None = None) -> Array:
+    def vae_encode(self, pixels: "Buffer", *, seed: int | None = None) -> Array:
         """Unscaled latents: the posterior's mode, or a sample of it."""
         with torch.no_grad():
             posterior = self.vae.encode(_tensor(pixels)).latent_dist
@@ -50,13 +53,13 @@ class Networks:
         return _numpy(posterior.mean + posterior.std * noise.double())
 
 
-def _load(kind: Any, folder: Path) -> Any:
+def _load(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:
     # Whatever the stored dtype is, f64 holds its values exactly.
     return kind.from_pretrained(folder).double().eval()
 
 
-def _tensor(values: NDArray[np.float32]) -> torch.Tensor:
-    return torch.from_numpy(values).double()
+def _tensor(values: "Buffer") -> torch.Tensor:
+    return torch.from_numpy(np.array(values)).double()
 
 
 def _numpy(tensor: torch.Tensor) -> Array:

@@ -58,7 +58,7 @@ def build(
     *,
     timestep_spacing: str | None = None,
     use_karras_sigmas: bool | None = None,
-) -> Any:
+) -> diffusers.SchedulerMixin:
     """The diffusers scheduler that `kind` stands for, ready to run."""
     scheduler_class = getattr(diffusers, CLASSES[kind])
     scheduler = scheduler_class.from_config({**config, **options(timestep_spacing, use_karras_sigmas)})
@@ -66,7 +66,7 @@ def build(
     return scheduler
 
 
-def schedule(scheduler: Any) -> Schedule:
+def schedule(scheduler: diffusers.SchedulerMixin) -> Schedule:
     """What a scheduler has computed for its run."""
     sigmas = getattr(scheduler, "sigmas", None)
     return Schedule(
@@ -77,7 +77,12 @@ def schedule(scheduler: Any) -> Schedule:
 
 
 def trajectory(
-    scheduler: Any, outputs: NDArray[np.float32], noise: NDArray[np.float32], *, seed: int, eta: float = 0.0
+    scheduler: diffusers.SchedulerMixin,
+    outputs: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    *,
+    seed: int,
+    eta: float = 0.0,
 ) -> Trajectory:
     """Runs `scheduler` from scaled `noise`, (1, channels, height, width), over `outputs`, (steps, *noise.shape)."""
     generator = torch.Generator().manual_seed(seed)
