@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # Imported by name: neither library's annotations describe what it exports, and `kinds` does.
 diffusers = importlib.import_module("diffusers")
 transformers = importlib.import_module("transformers")
+# Their bars would tear the stages' own lines apart.
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
 
 LATENT_CHANNELS = 8
 FACTOR = 8

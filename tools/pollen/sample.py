@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from tools.pollen.settings import Settings
 
 COLUMNS = 4
-CAPTION_HEIGHT = 14
+LINES, LINE_HEIGHT, LETTER_WIDTH = 3, 12, 6
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """Write `sheet.png`: a picture a prompt, its seed the settings' plus its place."""
     device = place(settings)
-    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(settings.model, torch_dtype=torch.float32).to(device)
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(settings.model).to(device, torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     images = []
     for at, prompt in enumerate(settings.prompts):
@@ -36,13 +37,15 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def sheet(images: list[Image.Image], prompts: list[str]) -> Image.Image:
-    """Return the pictures in rows, each above its prompt."""
+    """Return the pictures in rows, each above the first lines of its prompt."""
     width, height = images[0].size
     rows = -(-len(images) // COLUMNS)
-    canvas = Image.new("RGB", (COLUMNS * width, rows * (height + CAPTION_HEIGHT)), "white")
+    step = height + LINES * LINE_HEIGHT + 4
+    canvas = Image.new("RGB", (COLUMNS * width, rows * step), "white")
     writing = ImageDraw.Draw(canvas)
     for at, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
-        x, y = at % COLUMNS * width, at // COLUMNS * (height + CAPTION_HEIGHT)
+        x, y = at % COLUMNS * width, at // COLUMNS * step
         canvas.paste(image, (x, y))
-        writing.text((x + 2, y + height + 1), prompt[: width // 6], fill="black")
+        for line, text in enumerate(textwrap.wrap(prompt, width // LETTER_WIDTH)[:LINES]):
+            writing.text((x + 2, y + height + 1 + line * LINE_HEIGHT), text, fill="black")
     return canvas

@@ -100,8 +100,11 @@ def pairs(chosen: tuple[Thing, ...], count: int, random: Random) -> list[Scene]:
     waiting: list[int] = []
     while len(scenes) < count:
         if len(waiting) < 2:
-            # At most one thing is left over from the last round; it must not meet itself.
-            waiting += random.sample([at for at in range(len(chosen)) if at not in waiting], len(chosen) - len(waiting))
+            fresh = random.sample(range(len(chosen)), len(chosen))
+            if waiting and fresh[0] == waiting[0]:
+                # The one left over from the last round must not meet itself.
+                fresh[0], fresh[-1] = fresh[-1], fresh[0]
+            waiting += fresh
         left, right = waiting.pop(0), waiting.pop(0)
         colour = captions.PLAIN if random.random() < PLAIN_PAIRS else random.choice(coloured)
         placed = (_in_half(left, 0, random), _in_half(right, HALF, random))
