@@ -99,6 +99,8 @@ class Pipeline:
 
         Raises:
             InvalidParamsError: An argument of the wrong type or out of its range.
+            CheckpointError: The model's configuration cannot be obeyed by the scheduler.
+            OutOfMemoryError: The machine has not the memory that a picture of this size takes.
             Cancelled: `cancel` was set.
             InferenceError: The computation failed.
         """
