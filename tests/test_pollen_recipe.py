@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from tools.pollen import captions, download, files, layout, pictures, scenes, stages, things
 from tools.pollen.__main__ import parser, settings_of
 from tools.pollen.errors import RecipeError

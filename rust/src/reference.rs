@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
 
+use crate::device;
 use crate::error::{Error, Result, plain};
 use crate::models::{
     Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Denoiser, Posterior, TextEncoder,
@@ -94,7 +95,7 @@ impl UNet {
         device: &Device,
     ) -> Result<Self> {
         let weights = VarBuilder::from_tensors(load(source, dtype, device)?, dtype, device);
-        let flash = cfg!(feature = "flash-attn") && device.is_cuda();
+        let flash = device::has_flash_attention(device);
         let (inputs, outputs) = (config.in_channels, config.out_channels);
         unet_2d::UNet2DConditionModel::new(weights, inputs, outputs, flash, unet_config(config)?)
             .map(Self)
