@@ -1,11 +1,11 @@
 //! Euler's method in sigma: Karras et al. (2022), algorithm 2 without churn.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::betas::torch_linspace;
 use super::sigmas::{TrainSigmas, finish, karras, last_sigma};
 use super::{InterpolationType, NoiseSource, PredictionType, Run, Scheduler, TimestepSpacing, TimestepType, at};
-use super::{combine, to_f32};
+use super::{combine, divide, to_f32};
 use crate::error::Result;
 
 /// diffusers' `EulerDiscreteScheduler`.
@@ -70,7 +70,7 @@ pub(super) fn init_noise_sigma(sigmas: &[f64], spacing: TimestepSpacing) -> f64 
 
 /// `sample / (sigma ** 2 + 1) ** 0.5`: a sample of unit variance.
 pub(super) fn unit_variance(sample: &Tensor, sigma: f32) -> Result<Tensor> {
-    Ok((sample / f64::from((sigma * sigma + 1.0).sqrt()))?)
+    divide(&sample.to_dtype(DType::F32)?, (sigma * sigma + 1.0).sqrt())?.to_dtype(sample.dtype()).map_err(Into::into)
 }
 
 /// The sample that goes along the derivative from `sigma` to `to`, all in f32.
@@ -86,10 +86,10 @@ pub(super) fn advance(
         PredictionType::Sample => output.clone(),
         PredictionType::VPrediction => {
             let square = sigma * sigma + 1.0;
-            ((output * f64::from(-sigma / square.sqrt()))? + (sample / f64::from(square))?)?
+            ((output * f64::from(-sigma / square.sqrt()))? + divide(sample, square)?)?
         }
     };
-    let derivative = ((sample - original)? / f64::from(sigma))?;
+    let derivative = divide(&(sample - original)?, sigma)?;
     combine(1.0, sample, to - sigma, &derivative)
 }
 

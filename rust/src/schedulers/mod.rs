@@ -202,6 +202,12 @@ fn to_f32(model_output: &Tensor, sample: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((model_output.to_dtype(DType::F32)?, sample.to_dtype(DType::F32)?))
 }
 
+/// `x / y` element by element. candle divides by a number by multiplying with its reciprocal, whose rounding steps
+/// from large sigmas would blow up.
+fn divide(x: &Tensor, y: f32) -> Result<Tensor> {
+    Ok(x.broadcast_div(&Tensor::new(y, x.device())?)?)
+}
+
 /// `a * x + b * y`.
 fn combine(a: f32, x: &Tensor, b: f32, y: &Tensor) -> Result<Tensor> {
     Ok(((x * f64::from(a))? + (y * f64::from(b))?)?)
