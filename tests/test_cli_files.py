@@ -49,7 +49,7 @@ def test_in_a_folder_nothing_is_replaced(given: str | None, tmp_path: Path) -> N
     (folder / "a-robot.png").mkdir()
     options = [] if given is None else ["-o", given]
     done = draw("--seed", "7", "-n", "2", *options, cwd=tmp_path)
-    shown = "" if given is None else "pictures/"
+    shown = "" if given is None else f"pictures{os.sep}"
     assert done.stdout == f"{shown}a-robot-7-3.png\n{shown}a-robot-8.png\n"
     assert (folder / "a-robot-7.png").read_text() == "mine"
     assert np.array_equal(opened(folder / "a-robot-7-3.png")[0], robot())

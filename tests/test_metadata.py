@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from typing import Any
 
 import pytest
@@ -14,9 +13,7 @@ from sd_rbee import images
 from sd_rbee.metadata import recipe, to_infotext, to_json
 from support import pollen, small
 
-# As the webui reads it: modules/infotext_utils.py, `re_param_code` and `parse_generation_parameters`.
-SETTING = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-
+NEGATIVE = "Negative prompt:"
 PARAMETERS: dict[str, Any] = {
     "prompt": "a robot",
     "negative_prompt": None,
@@ -37,19 +34,22 @@ PARAMETERS: dict[str, Any] = {
 
 
 def parse(text: str) -> tuple[str, str, dict[str, str]]:
-    """Prompt, negative prompt and settings."""
-    *lines, last = text.strip().split("\n")
-    prompts: tuple[list[str], list[str]] = ([], [])
-    negative = False
-    for line in lines:
-        line = line.strip()
-        if line.startswith("Negative prompt:"):
-            negative, line = True, line.removeprefix("Negative prompt:").strip()
-        prompts[negative].append(line)
-    found = SETTING.findall(last)
-    assert len(found) >= 3
-    settings = {key: json.loads(value) if value.startswith('"') else value for key, value in found}
-    return "\n".join(prompts[0]), "\n".join(prompts[1]), settings
+    """Prompt, negative prompt and settings, by the webui's rules: the last line has the settings, values that hold a
+    comma, a colon or a line break are JSON strings, and a line's outer space is nothing.
+    """
+    *lines, last = (line.strip() for line in text.strip().split("\n"))
+    cut = next((index for index, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
+    positive, negative = "\n".join(lines[:cut]), "\n".join(lines[cut:]).removeprefix(NEGATIVE).strip()
+    found: dict[str, str] = {}
+    while last:
+        key, _, rest = last.partition(": ")
+        if rest.startswith('"'):
+            found[key], end = json.JSONDecoder().raw_decode(rest)
+            last = rest[end:].removeprefix(",").lstrip()
+        else:
+            found[key], _, last = rest.partition(",")
+            last = last.lstrip()
+    return positive, negative, found
 
 
 def drawn_with(seed: int = 7, **changes: object) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def lines_of(text: str) -> str:
 
 # The form has no way to write a prompt with a line that begins as the negative prompt's.
 prompts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60).filter(
-    lambda text: not any(line.strip().startswith("Negative prompt:") for line in text.split("\n"))
+    lambda text: not any(line.strip().startswith(NEGATIVE) for line in text.split("\n"))
 )
 
 

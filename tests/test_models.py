@@ -44,7 +44,8 @@ def test_names_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path / "model")
     assert models.resolve(".") == tmp_path / "model"
     assert models.name(".") == "model"
-    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
     assert models.resolve("~/model") == tmp_path / "model"
 
 

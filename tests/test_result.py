@@ -131,6 +131,7 @@ def test_loading_logs_where_each_components_bytes_are(caplog: pytest.LogCaptureF
         assert str(component).startswith(f"{component.component}: {component.tensors} tensors, ")
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="growth is read from /proc")
 def test_growth_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     pipe = sd_rbee.Pipeline.load()
     pipe.generate("a robot", **small())
