@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import signal
 from collections.abc import Callable
 from functools import cache
 
@@ -8,6 +9,9 @@ import pytest
 from sd_rbee import models
 from sd_rbee.backend import native
 from tools.goldens.store import Golden, load
+
+# A run in the background of a shell ignores Ctrl-C, and its children would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
