@@ -10,7 +10,8 @@ SdRbeeError
 └── Cancelled               the caller asked to stop
 
 UserWarning
-└── TruncatedPromptWarning  a prompt was longer than the text encoder's window
+├── TruncatedPromptWarning       a prompt was longer than the text encoder's window
+└── IneffectiveParameterWarning  a parameter was given and had no effect
 """
 
 
@@ -63,3 +64,7 @@ class Cancelled(SdRbeeError):  # noqa: N818 - asked for by the caller, so not an
 
 class TruncatedPromptWarning(UserWarning):
     """A prompt was longer than the text encoder's window; the model did not see its end."""
+
+
+class IneffectiveParameterWarning(UserWarning):
+    """A parameter was given and had no effect, such as a negative prompt without guidance."""

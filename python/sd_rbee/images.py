@@ -83,8 +83,16 @@ def check_writable(path: Path) -> None:
     Raises:
         OSError: It cannot; the subclass and the message say why.
     """
-    target = _target(path)
-    part = _part(target)
+    check_folder(_target(path).parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Finds out whether files can be made in this folder, leaving nothing behind.
+
+    Raises:
+        OSError: They cannot; the subclass and the message say why.
+    """
+    part = _part(folder / "any")
     os.close(_create(part))
     part.unlink()
 

@@ -29,13 +29,13 @@ def resolve(model: str | os.PathLike[str]) -> Path:
         raise InvalidParamsError("model", type(model).__name__, "an alias or a path, as str or os.PathLike")
     if isinstance(model, str) and model in (models := available()):
         return models[model]
-    path = Path(text).expanduser()
     try:
         text.encode()
+        path = Path(text).expanduser()
         if text and path.exists():
             return path.absolute()
-    except (OSError, ValueError):
-        # Not a name that this file system can hold.
+    except (OSError, ValueError, RuntimeError):
+        # Not a name that this file system can hold, or the home folder of nobody.
         pass
     shown = text if len(text) <= 200 else text[:200] + "…"
     aliases = ", ".join(available()) or "none"

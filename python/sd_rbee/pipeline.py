@@ -7,9 +7,9 @@ import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Literal, Unpack
 
-from sd_rbee import images, metadata, models, streaming
+from sd_rbee import images, metadata, models, streaming, under_way
 from sd_rbee.backend import native
-from sd_rbee.errors import InvalidParamsError, TruncatedPromptWarning
+from sd_rbee.errors import IneffectiveParameterWarning, InvalidParamsError, TruncatedPromptWarning
 from sd_rbee.events import Event
 from sd_rbee.result import GenerationResult
 from sd_rbee.spec import GenerationParameters, GenerationSpec, check_text, shorten
@@ -57,6 +57,8 @@ class Pipeline:
             check_text(field, value)
         loaded = native.Pipeline.load(str(folder), **options)
         _log.info("%s on %s in %s, engine %s", path_or_alias, loaded.device, loaded.dtype, loaded.engine)
+        for residency in loaded.residency:
+            _log.info("%s", residency)
         return cls(loaded, models.name(path_or_alias))
 
     def generate(
@@ -97,6 +99,8 @@ class Pipeline:
 
         Raises:
             InvalidParamsError: An argument of the wrong type or out of its range.
+            CheckpointError: The model's configuration cannot be obeyed by the scheduler.
+            OutOfMemoryError: The machine has not the memory that a picture of this size takes.
             Cancelled: `cancel` was set.
             InferenceError: The computation failed.
         """
@@ -114,11 +118,7 @@ class Pipeline:
             timestep_spacing=timestep_spacing,
             use_karras_sigmas=use_karras_sigmas,
         )
-        if on_step is not None and not callable(on_step):
-            raise InvalidParamsError("on_step", shorten(on_step), "a callable of one argument, or None")
-        result = self._run(spec, on_step, _check_token(cancel))
-        _warn(result.truncations)
-        return result
+        return self._generate(spec, _check_callback(on_step), _check_token(cancel))
 
     def stream(
         self,
@@ -130,8 +130,8 @@ class Pipeline:
         """`generate` as an iterator: `Started`, `Progress` after each unit of work, `Complete` with the result.
 
         The work starts with the first event asked for. Closing the iterator, or leaving a `for` loop over it, cancels
-        within a step. Errors are raised from the iterator, those of the arguments at once. A truncated prompt is told
-        by the result, not by a warning.
+        within a step. Errors are raised from the iterator, those of the arguments at once. What `generate` warns of is
+        told by the result alone: there is no line of the caller's to point at.
         """
         spec = GenerationSpec(prompt, **parameters)
         token = _check_token(cancel) or native.CancelToken()
@@ -192,8 +192,23 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"<Pipeline {self.model} on {self.device} in {self.dtype}, engine {self.engine}>"
 
-    def _run(self, spec: GenerationSpec, on_step: OnStep | None, cancel: native.CancelToken | None) -> GenerationResult:
-        made = self._native.generate(**spec.arguments(), on_step=on_step, cancel=cancel)
+    def _generate(
+        self, spec: GenerationSpec, on_step: OnStep | None, cancel: native.CancelToken | None
+    ) -> GenerationResult:
+        """`_run` for a function that users call: warnings point at their line."""
+        result = self._run(spec, on_step, cancel or native.CancelToken())
+        for cut in result.truncations:
+            text = f"{cut.prompt} has {cut.total} tokens, {cut.kept} were read; not seen: {shorten(cut.dropped_text)}"
+            warnings.warn(text, TruncatedPromptWarning, stacklevel=3)
+        for text in result.warnings:
+            warnings.warn(text, IneffectiveParameterWarning, stacklevel=3)
+        return result
+
+    def _run(self, spec: GenerationSpec, on_step: OnStep | None, cancel: native.CancelToken) -> GenerationResult:
+        with under_way.until_exit(cancel):
+            made = self._native.generate(**spec.arguments(), on_step=on_step, cancel=cancel)
+        for event in made.residency_events:
+            _log.info("%s: %s", self.model, event)
         parameters = {
             "prompt": spec.prompt,
             "negative_prompt": spec.negative_prompt,
@@ -212,6 +227,7 @@ class Pipeline:
             seeds=seeds,
             timings=made.timings,
             truncations=made.truncations,
+            warnings=made.warnings,
             residency_events=made.residency_events,
             parameters=parameters,
         )
@@ -233,9 +249,8 @@ def generate(
     For a model whose memory is to be given back, use `Pipeline.load` and drop it.
     """
     # Before the seconds that loading may take.
-    GenerationSpec(prompt, **parameters)
-    pipe = _shared(model, device, dtype, engine)
-    return pipe.generate(prompt, on_step=on_step, cancel=cancel, **parameters)
+    spec, on_step, cancel = GenerationSpec(prompt, **parameters), _check_callback(on_step), _check_token(cancel)
+    return _shared(model, device, dtype, engine)._generate(spec, on_step, cancel)
 
 
 def _shared(model: str | os.PathLike[str], device: str, dtype: str, engine: Engine) -> Pipeline:
@@ -251,13 +266,13 @@ def _shared(model: str | os.PathLike[str], device: str, dtype: str, engine: Engi
         return _loaded[key]
 
 
+def _check_callback(on_step: OnStep | None) -> OnStep | None:
+    if on_step is not None and not callable(on_step):
+        raise InvalidParamsError("on_step", shorten(on_step), "a callable of one argument, or None")
+    return on_step
+
+
 def _check_token(cancel: native.CancelToken | None) -> native.CancelToken | None:
     if cancel is not None and not isinstance(cancel, native.CancelToken):
         raise InvalidParamsError("cancel", shorten(cancel), "a CancelToken, or None")
     return cancel
-
-
-def _warn(truncations: list[native.Truncation]) -> None:
-    for cut in truncations:
-        message = f"{cut.prompt} has {cut.total} tokens, {cut.kept} were read; not seen: {shorten(cut.dropped_text)}"
-        warnings.warn(message, TruncatedPromptWarning, stacklevel=3)

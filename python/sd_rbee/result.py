@@ -21,6 +21,7 @@ class GenerationResult:
         seeds: Each picture's own seed; with it alone the same picture comes again.
         timings: Seconds by phase: encode, prepare, denoise, decode, total.
         truncations: Prompts that were longer than the model can read, and what it did not see.
+        warnings: What was given and had no effect, in words.
         residency_events: What moved or grew in memory since the model was loaded; empty when nothing did.
         parameters: Everything that was used, defaults filled in.
     """
@@ -30,6 +31,7 @@ class GenerationResult:
     seeds: list[int]
     timings: dict[str, float]
     truncations: list[native.Truncation]
+    warnings: list[str]
     residency_events: list[str]
     parameters: dict[str, Any]
 

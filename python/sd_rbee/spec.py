@@ -4,13 +4,18 @@ import dataclasses
 import math
 import numbers
 import operator
+import reprlib
 from collections.abc import Callable
 from typing import Any, TypedDict
 
 from sd_rbee.errors import InvalidParamsError
 
+# The engine's own limit, known here because a list of file names is made before the engine is asked.
+MAX_IMAGES = 128
 _INT_LIMIT = 2**32
 _SEED_LIMIT = 2**64
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 200
 
 
 class GenerationParameters(TypedDict, total=False):
@@ -64,10 +69,16 @@ class GenerationSpec:
 
 
 def shorten(value: object) -> str:
-    """A value's text for a message, at most 80 characters."""
+    """A value's text for a message, at most 80 characters, however large or odd the value is."""
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an int of {value.bit_length()} bits"
-    text = repr(value[:81] if isinstance(value, str) else value)
+    if isinstance(value, str | bytes | bytearray):
+        value = value[:81]
+    try:
+        text = _REPR.repr(value)
+    except Exception:
+        # The message must not fail where the value's own text does.
+        text = f"one {type(value).__name__}"
     return text if len(text) <= 80 else text[:79] + "…"
 
 
@@ -89,7 +100,7 @@ def _check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
         raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", allowed)
     try:
         number = operator.index(value)
-    except TypeError:
+    except Exception:
         raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", allowed) from None
     if not least <= number < limit:
         raise InvalidParamsError(field, shorten(number), allowed)
@@ -100,13 +111,18 @@ def _check_seed(field: str, value: object) -> int:
     return _check_int(field, value, _SEED_LIMIT)
 
 
+def _check_images(field: str, value: object) -> int:
+    return _check_int(field, value, MAX_IMAGES + 1)
+
+
 def _check_float(field: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", "a finite number")
     try:
         number = float(value)
-    except OverflowError:
-        number = math.inf
+    except Exception:
+        # Too large for a float above all; whatever else a number of somebody's own may raise is no number either.
+        number = math.nan
     if not math.isfinite(number):
         raise InvalidParamsError(field, shorten(value), "a finite number")
     return number
@@ -125,7 +141,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "width": _check_int,
     "num_inference_steps": _check_int,
     "guidance_scale": _check_float,
-    "num_images_per_prompt": _check_int,
+    "num_images_per_prompt": _check_images,
     "seed": _check_seed,
     "scheduler": check_text,
     "eta": _check_float,

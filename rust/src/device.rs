@@ -108,6 +108,11 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// Whether this build has flash attention for `device`.
+pub fn has_flash_attention(device: &Device) -> bool {
+    cfg!(feature = "flash-attn") && device.is_cuda()
+}
+
 /// The dtype to compute in on `device` for `auto`, `f32`, `f16` or `bf16`.
 ///
 /// # Errors
@@ -166,15 +171,18 @@ impl std::fmt::Display for Residency {
 
 /// Memory of this process that is in RAM now, in bytes; none where the system does not tell.
 pub fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * 4096)
+    proc_bytes("/proc/self/status", "VmRSS:")
 }
 
 /// Memory of the machine that a new allocation may take, in bytes; none where the system does not tell.
 pub fn available_bytes() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    proc_bytes("/proc/meminfo", "MemAvailable:")
+}
+
+/// The number of `field`, which Linux gives in KiB.
+fn proc_bytes(file: &str, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
 }
@@ -198,6 +206,16 @@ mod tests {
                 assert!(matches!(open(feature), Err(Error::Device(_))));
             }
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn linux_tells_of_memory() {
+        let before = resident_bytes().expect("told");
+        let held = std::hint::black_box(vec![1u8; 64 << 20]);
+        let after = resident_bytes().expect("told");
+        assert!(after >= before + (32 << 20), "{before} to {after} bytes with {} more", held.len());
+        assert!(available_bytes().expect("told") > 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::checkpoint::ModelFolder;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::models::{AutoencoderKlConfig, ClipTextConfig, Fields, UNet2DConditionConfig};
-use crate::params::{Defaults, MAX_GUIDANCE, MAX_STEPS};
+use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
 use crate::schedulers::SchedulerConfig;
 
 /// Most bytes of a file that says a few numbers.
@@ -59,6 +59,13 @@ impl StableDiffusion {
         agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels))?;
         let (num_inference_steps, guidance_scale) = generation_config(folder.path())?;
         let side = unet.sample_size * vae.factor();
+        if side > MAX_SIDE {
+            let (latents, factor) = (unet.sample_size, vae.factor());
+            return Err(Error::Checkpoint(format!(
+                "unet: sample_size is {latents}, supported is 1 to {} with the vae's factor of {factor}",
+                MAX_SIDE / factor
+            )));
+        }
         let defaults =
             Defaults { size_multiple: vae.factor(), height: side, width: side, num_inference_steps, guidance_scale };
         Ok(Self { text_encoder, unet, vae, scheduler, defaults })

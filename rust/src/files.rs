@@ -26,11 +26,12 @@ pub(crate) fn open(path: &Path, shown: &str) -> Result<(File, u64)> {
         ErrorKind::NotFound => broken(shown, "there is no such file"),
         _ => broken(shown, format_args!("cannot be read: {error}")),
     };
-    let metadata = fs::metadata(path).map_err(reason)?;
-    if !metadata.is_file() {
+    if !fs::metadata(path).map_err(reason)?.is_file() {
         return Err(broken(shown, "is not a file"));
     }
-    Ok((File::open(path).map_err(reason)?, metadata.len()))
+    let file = File::open(path).map_err(reason)?;
+    let length = file.metadata().map_err(reason)?.len();
+    Ok((file, length))
 }
 
 /// The text of a file of at most `limit` bytes.

@@ -10,11 +10,13 @@ pub const MAX_STEPS: usize = 1000;
 pub const MAX_IMAGES: usize = 128;
 /// Largest guidance scale.
 pub const MAX_GUIDANCE: f64 = 1000.0;
+/// Longest prompt, in bytes of UTF-8.
+pub const MAX_PROMPT_BYTES: usize = 256 << 10;
 
 /// What a model offers: the values that a request leaves open, and the step of its sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Defaults {
-    /// Height and width must be multiples of this.
+    /// Height and width must be multiples of this; 1 to [`MAX_SIDE`].
     pub size_multiple: usize,
     /// In pixels.
     pub height: usize,
@@ -63,8 +65,17 @@ impl GenerationParams {
     /// Checks `request` and fills in what it leaves open.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] that names the first field that is out of its range.
+    /// [`Error::InvalidParams`] that names the first field that is out of its range, [`Error::Checkpoint`] for
+    /// `defaults` that no size could hold.
     pub fn new(request: Request, defaults: &Defaults) -> Result<Self> {
+        if !(1..=MAX_SIDE).contains(&defaults.size_multiple) {
+            let given = defaults.size_multiple;
+            return Err(Error::Checkpoint(format!(
+                "the model's sizes are multiples of {given}, allowed is 1 to {MAX_SIDE}"
+            )));
+        }
+        check_prompt("prompt", &request.prompt)?;
+        check_prompt("negative_prompt", request.negative_prompt.as_deref().unwrap_or_default())?;
         let steps = request.num_inference_steps.unwrap_or(defaults.num_inference_steps);
         if !(1..=MAX_STEPS).contains(&steps) {
             return Err(Error::invalid("num_inference_steps", steps, format!("1 to {MAX_STEPS}")));
@@ -136,9 +147,17 @@ impl GenerationParams {
     }
 }
 
+/// Refuses a text that is longer than [`MAX_PROMPT_BYTES`]; `field` is the parameter's name in the error.
+pub(crate) fn check_prompt(field: &'static str, text: &str) -> Result<()> {
+    if text.len() <= MAX_PROMPT_BYTES {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format_args!("{} bytes", text.len()), format!("at most {MAX_PROMPT_BYTES} bytes")))
+}
+
 fn side(field: &'static str, given: usize, multiple: usize) -> Result<usize> {
     let largest = MAX_SIDE / multiple * multiple;
-    if given % multiple == 0 && (multiple..=largest).contains(&given) {
+    if given.is_multiple_of(multiple) && (multiple..=largest).contains(&given) {
         return Ok(given);
     }
     let nearest = (given.min(largest) + multiple / 2) / multiple * multiple;
@@ -176,6 +195,9 @@ mod tests {
 
     #[test]
     fn each_bad_field_is_named() {
+        let huge = "a".repeat(10 << 20);
+        assert_eq!(field_of(Request { prompt: huge.clone(), ..request() }), "prompt");
+        assert_eq!(field_of(Request { negative_prompt: Some(huge), ..request() }), "negative_prompt");
         assert_eq!(field_of(Request { num_inference_steps: Some(0), ..request() }), "num_inference_steps");
         assert_eq!(field_of(Request { num_inference_steps: Some(1001), ..request() }), "num_inference_steps");
         assert_eq!(field_of(Request { guidance_scale: Some(f64::NAN), ..request() }), "guidance_scale");
@@ -185,7 +207,54 @@ mod tests {
         assert_eq!(field_of(Request { seed: Some(u64::MAX), num_images_per_prompt: 2, ..request() }), "seed");
     }
 
+    #[test]
+    fn a_model_without_any_possible_size_is_refused() {
+        for size_multiple in [0, MAX_SIDE + 1, usize::MAX] {
+            let result = GenerationParams::new(request(), &Defaults { size_multiple, ..DEFAULTS });
+            assert!(matches!(result, Err(Error::Checkpoint(_))), "{size_multiple}: {result:?}");
+        }
+        let whole = Defaults { size_multiple: MAX_SIDE, height: MAX_SIDE, width: MAX_SIDE, ..DEFAULTS };
+        GenerationParams::new(request(), &whole).expect("one size is possible");
+    }
+
+    #[test]
+    fn sides_are_refused_with_the_nearest_that_is_allowed() {
+        for (given, nearest) in [(0, 8), (3, 8), (511, 512), (516, 520), (1_000_000, 4096), (usize::MAX, 4096)] {
+            let text = side("height", given, 8).expect_err("refused").to_string();
+            let want =
+                format!("height: got {given}, allowed is a multiple of 8 in 8 to 4096; the nearest is {nearest}");
+            assert_eq!(text, want);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_request_is_held_to_its_bounds(
+            steps in prop::option::of(prop_oneof![4 => 0usize..1100, 1 => any::<usize>()]),
+            guidance in prop::option::of(prop_oneof![4 => -1f64..1100.0, 1 => any::<f64>()]),
+            images in prop_oneof![4 => 0usize..140, 1 => any::<usize>()],
+            seed: Option<u64>,
+            sides in prop::option::of((0usize..520).prop_map(|eighths| eighths * 8)),
+                ) {
+            let request = Request {
+                num_inference_steps: steps, guidance_scale: guidance, num_images_per_prompt: images, seed,
+                height: sides, width: sides,
+                ..Request::default()
+            };
+            match GenerationParams::new(request, &DEFAULTS) {
+                Ok(params) => {
+                    prop_assert!((1..=MAX_STEPS).contains(&params.num_inference_steps()));
+                    prop_assert!((0.0..=MAX_GUIDANCE).contains(&params.guidance_scale()));
+                    prop_assert_eq!(params.seeds().len(), images);
+                    prop_assert!(params.seeds().is_sorted() && seed.is_none_or(|seed| params.seeds()[0] == seed));
+                    for side in [params.height(), params.width()] {
+                        prop_assert!(side.is_multiple_of(8) && (8..=MAX_SIDE).contains(&side));
+                    }
+                }
+                Err(error) => prop_assert!(matches!(error, Error::InvalidParams { .. }), "{:?}", error),
+            }
+        }
+
         #[test]
         fn a_side_is_accepted_or_its_nearest_is(given: usize, multiple in 1usize..=64) {
             let check = |side: usize| super::side("width", side, multiple);

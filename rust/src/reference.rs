@@ -1,7 +1,7 @@
 //! The `candle` engine: candle-transformers' own stable_diffusion networks behind the traits of [`crate::models`].
 //!
 //! It is the yardstick for cross-checks and benchmarks. Where candle departs from diffusers it departs too: CLIP's
-//! gelu is the tanh one, and the VAE gives no mode.
+//! gelu and the UNet's GEGLU are the tanh ones.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,7 +10,8 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
 
-use crate::error::{Error, Result};
+use crate::device;
+use crate::error::{Error, Result, plain};
 use crate::models::{
     Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Denoiser, Posterior, TextEncoder,
     UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
@@ -18,23 +19,13 @@ use crate::models::{
 use crate::nn::weights::TensorSource;
 use crate::progress::CancelToken;
 
-/// Hands every tensor of `source` to candle, plain: variables would keep every intermediate for a backward pass.
-fn builder(
-    source: &dyn TensorSource,
-    dtype: DType,
-    device: &Device,
-    rename: impl Fn(String) -> String,
-) -> Result<VarBuilder<'static>> {
-    let mut tensors = HashMap::new();
-    for name in source.names() {
-        let tensor = source.load(&name, dtype, device)?;
-        tensors.insert(rename(name), tensor);
-    }
-    Ok(VarBuilder::from_tensors(tensors, dtype, device))
+/// Every tensor of `source`, plain: variables would keep every intermediate for a backward pass.
+fn load(source: &dyn TensorSource, dtype: DType, device: &Device) -> Result<HashMap<String, Tensor>> {
+    source.names().into_iter().map(|name| Ok((name.clone(), source.load(&name, dtype, device)?))).collect()
 }
 
 fn misfit(error: candle_core::Error) -> Error {
-    Error::Checkpoint(format!("the candle engine cannot build this model: {error}"))
+    Error::Checkpoint(format!("the candle engine cannot build this model: {}", plain(&error)))
 }
 
 /// candle's `ClipTextTransformer`.
@@ -69,7 +60,9 @@ impl Clip {
 
     /// Builds from tensors named as transformers 5 names them.
     pub fn new(source: &dyn TensorSource, preset: &clip::Config, dtype: DType, device: &Device) -> Result<Self> {
-        let weights = builder(source, dtype, device, |name| format!("text_model.{name}"))?;
+        let tensors = load(source, dtype, device)?;
+        let tensors = tensors.into_iter().map(|(name, tensor)| (format!("text_model.{name}"), tensor)).collect();
+        let weights = VarBuilder::from_tensors(tensors, dtype, device);
         let model = clip::ClipTextTransformer::new(weights, preset).map_err(misfit)?;
         Ok(Self { model: Mutex::new(model), window: preset.max_position_embeddings, device: device.clone() })
     }
@@ -101,8 +94,8 @@ impl UNet {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let weights = builder(source, dtype, device, |name| name)?;
-        let flash = cfg!(feature = "flash-attn") && device.is_cuda();
+        let weights = VarBuilder::from_tensors(load(source, dtype, device)?, dtype, device);
+        let flash = device::has_flash_attention(device);
         let (inputs, outputs) = (config.in_channels, config.out_channels);
         unet_2d::UNet2DConditionModel::new(weights, inputs, outputs, flash, unet_config(config)?)
             .map(Self)
@@ -147,35 +140,77 @@ impl Denoiser for UNet {
     }
 }
 
+/// Log-variance at which candle's unseeded noise vanishes: `exp(-1000 / 2)` is zero in every dtype.
+const NO_NOISE: f64 = -1000.0;
+
 /// candle's `AutoEncoderKL`.
-pub struct Vae(vae::AutoEncoderKL);
+///
+/// candle gives a sample of the posterior with noise that cannot be seeded, and never the posterior. So the encoder is
+/// built twice over the same tensors, each time with one half of the moments as the mean of a posterior without noise.
+pub struct Vae {
+    decoder: vae::AutoEncoderKL,
+    moments: Option<[vae::AutoEncoderKL; 2]>,
+}
 
 impl Vae {
     /// Builds from tensors named as diffusers names them.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a shape that candle's configuration cannot say.
     pub fn new(source: &dyn TensorSource, config: &AutoencoderKlConfig, dtype: DType, device: &Device) -> Result<Self> {
         if !config.mid_block_add_attention {
             return Err(Error::Checkpoint("vae: the candle engine takes only a middle block with attention".into()));
         }
-        let weights = builder(source, dtype, device, |name| name)?;
-        let shape = vae::AutoEncoderKLConfig {
-            block_out_channels: config.block_out_channels.clone(),
-            layers_per_block: config.layers_per_block,
-            latent_channels: config.latent_channels,
-            norm_num_groups: config.norm_num_groups,
-            use_quant_conv: config.use_quant_conv,
-            use_post_quant_conv: config.use_post_quant_conv,
+        let mut tensors = load(source, dtype, device)?;
+        let build = |tensors: HashMap<String, Tensor>| {
+            let shape = vae::AutoEncoderKLConfig {
+                block_out_channels: config.block_out_channels.clone(),
+                layers_per_block: config.layers_per_block,
+                latent_channels: config.latent_channels,
+                norm_num_groups: config.norm_num_groups,
+                use_quant_conv: config.use_quant_conv,
+                use_post_quant_conv: config.use_post_quant_conv,
+            };
+            let weights = VarBuilder::from_tensors(tensors, dtype, device);
+            vae::AutoEncoderKL::new(weights, config.in_channels, config.out_channels, shape).map_err(misfit)
         };
-        vae::AutoEncoderKL::new(weights, config.in_channels, config.out_channels, shape).map(Self).map_err(misfit)
+        let decoder = build(tensors.clone())?;
+        let moments = match (tensors.remove("quant_conv.weight"), tensors.remove("quant_conv.bias")) {
+            (Some(weight), Some(bias)) if config.use_quant_conv => {
+                let of_half = |half: usize| {
+                    let channels = config.latent_channels;
+                    let (weight, bias) =
+                        (weight.narrow(0, half * channels, channels)?, bias.narrow(0, half * channels, channels)?);
+                    let mut tensors = tensors.clone();
+                    tensors.insert("quant_conv.weight".into(), Tensor::cat(&[&weight, &weight.zeros_like()?], 0)?);
+                    tensors.insert(
+                        "quant_conv.bias".into(),
+                        Tensor::cat(&[&bias, &bias.zeros_like()?.affine(1.0, NO_NOISE)?], 0)?,
+                    );
+                    build(tensors)
+                };
+                Some([of_half(0)?, of_half(1)?])
+            }
+            _ => None,
+        };
+        Ok(Self { decoder, moments })
     }
 }
 
 impl Autoencoder for Vae {
-    fn encode(&self, _pixels: &Tensor, _cancel: &CancelToken) -> Result<Posterior> {
-        Err(Error::Inference("the candle engine's VAE gives only an unseeded sample, no posterior".into()))
+    fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
+        let Some(moments) = &self.moments else {
+            return Err(Error::Inference("the candle engine encodes only with a quant_conv".into()));
+        };
+        let half = |model: &vae::AutoEncoderKL| -> Result<Tensor> {
+            cancel.check()?;
+            Ok(model.encode(pixels)?.sample()?)
+        };
+        Posterior::from_moments(&Tensor::cat(&[half(&moments[0])?, half(&moments[1])?], 1)?)
     }
 
     fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
         cancel.check()?;
-        Ok(self.0.decode(latents)?)
+        Ok(self.decoder.decode(latents)?)
     }
 }

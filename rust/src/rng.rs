@@ -37,7 +37,7 @@ impl TorchGenerator {
         }
         let mut values: Vec<f32> = (0..n).map(|_| self.engine.uniform()).collect();
         box_muller(&mut values[..n - n % BLOCK]);
-        if n % BLOCK != 0 {
+        if !n.is_multiple_of(BLOCK) {
             // torch draws the last 16 anew, overwriting values that are already normal.
             let last = &mut values[n - BLOCK..];
             last.fill_with(|| self.engine.uniform());

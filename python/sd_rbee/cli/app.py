@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 import click
@@ -41,9 +42,16 @@ for command in (generate, info, verify):
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
+    if sys.stdout is None:
+        click.echo("sd-rbee: stdout is closed, there is nowhere to print results", err=True)
+        return 1
     _keep_odd_names(sys.stdout)
-    state = State(debug=os.environ.get("SD_RBEE_DEBUG", "") not in ("", "0"))
+    state = State()
     try:
+        if os.environ.get("SD_RBEE_DEBUG", "") not in ("", "0"):
+            state.set_debug()
         outcome = app.main(args=arguments, prog_name="sd-rbee", standalone_mode=False, obj=state)
         sys.stdout.flush()
     except click.ClickException as error:

@@ -74,14 +74,15 @@ def generate(
     from sd_rbee import images
     from sd_rbee.cli.outputs import Output
     from sd_rbee.cli.progress import reporter
-    from sd_rbee.errors import TruncatedPromptWarning
+    from sd_rbee.errors import IneffectiveParameterWarning, TruncatedPromptWarning
     from sd_rbee.pipeline import Pipeline
     from sd_rbee.spec import GenerationSpec
 
     GenerationSpec(prompt, **parameters)
     files = None if to_stdout else Output(None if output is None else Path(output), prompt, count)
     with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
-        warnings.simplefilter("ignore", TruncatedPromptWarning)
+        for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
+            warnings.simplefilter("ignore", told)
         pipe = Pipeline.load(model, device, dtype, engine)
         result = pipe.generate(prompt, on_step=on_step, **parameters)
     if not quiet:
@@ -99,6 +100,8 @@ def _report(result: "GenerationResult") -> None:
             f"warning: {cut.prompt} has {cut.total} tokens, {cut.kept} were read; not seen: {cut.dropped_text[:200]!r}",
             err=True,
         )
+    for text in result.warnings:
+        click.echo(f"warning: {text}", err=True)
     phases = ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in result.timings.items() if phase != "total")
     seeds = ", ".join(map(str, result.seeds))
     click.echo(f"seed {seeds}; {result.timings['total']:.2f} s ({phases})", err=True)
@@ -115,6 +118,7 @@ def _to_json(result: "GenerationResult", paths: list[str]) -> str:
             "images": pictures,
             "timings": result.timings,
             "truncations": truncations,
+            "warnings": result.warnings,
             "residency_events": result.residency_events,
             "parameters": result.parameters,
         }

@@ -21,10 +21,18 @@ class State:
 
     debug: bool = False
 
+    def set_debug(self) -> None:
+        """Shows tracebacks, and on stderr what the package logs."""
+        self.debug = True
+        import logging
+
+        logging.basicConfig(format="%(name)s: %(message)s")
+        logging.getLogger("sd_rbee").setLevel(logging.INFO)
+
 
 def _set_debug(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        context.find_root().ensure_object(State).debug = True
+        context.find_root().ensure_object(State).set_debug()
 
 
 def debug_option(command: Decorated) -> Decorated:
@@ -35,7 +43,7 @@ def debug_option(command: Decorated) -> Decorated:
         is_eager=True,
         expose_value=False,
         callback=_set_debug,
-        help="Show tracebacks; SD_RBEE_DEBUG=1 does the same.",
+        help="Show the log and tracebacks; SD_RBEE_DEBUG=1 does the same.",
     )(command)
 
 

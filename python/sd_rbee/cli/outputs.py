@@ -38,7 +38,7 @@ class Output:
         self._paths = [] if self._folder is not None else images.numbered(folder, count)
         self._slug = slug(prompt)
         if self._folder is not None:
-            images.check_writable(self._folder / f"{self._slug}.png")
+            images.check_folder(self._folder)
         else:
             images.format_of(folder)
             for path in self._paths:

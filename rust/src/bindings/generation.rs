@@ -19,14 +19,21 @@ pub struct Truncation {
 }
 
 /// Where the bytes of one component are.
-#[pyclass(frozen, get_all, module = "sd_rbee._native")]
+#[pyclass(frozen, module = "sd_rbee._native")]
 pub struct Residency {
+    #[pyo3(get)]
     component: &'static str,
+    #[pyo3(get)]
     device: String,
+    #[pyo3(get)]
     dtype: &'static str,
+    #[pyo3(get)]
     stored_dtype: &'static str,
+    #[pyo3(get)]
     tensors: usize,
+    #[pyo3(get)]
     bytes: usize,
+    #[pyo3(get)]
     storage: &'static str,
     text: String,
 }

@@ -1,6 +1,7 @@
 //! Safetensors files mapped into memory: nothing is read before it is asked for, nothing is copied twice.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,14 +18,16 @@ use crate::nn::weights::TensorSource;
 
 /// The tensors of one or more safetensors files.
 ///
-/// The files stay mapped, and must not be changed by others, for as long as this lives; their pages are given back
-/// when it is dropped.
+/// The files stay mapped for as long as this lives; their pages are given back when it is dropped. A file that was
+/// shortened in the meantime is noticed before a tensor is read from it. One that is shortened during the read itself
+/// ends the process with SIGBUS, as with every reader that maps files: nothing short of copying it first would help.
 pub struct MappedTensors {
     entries: BTreeMap<String, Entry>,
 }
 
 struct MappedFile {
     shown: String,
+    file: File,
     map: Mmap,
 }
 
@@ -50,11 +53,11 @@ impl MappedTensors {
             if length == 0 {
                 return Err(broken(&shown, "is empty"));
             }
-            // SAFETY: the map is only read, and as bytes, which have no invalid values. A file that another process
-            // shortens while it is mapped would end this one, as with every reader that maps files.
+            // SAFETY: the map is only read, and as bytes, which have no invalid values. Its length is compared with
+            // the file's before each read.
             let map = unsafe { Mmap::map(&file) }
                 .map_err(|error| broken(&shown, format_args!("cannot be mapped into memory: {error}")))?;
-            tensors.add(MappedFile { shown, map })?;
+            tensors.add(MappedFile { shown, file, map })?;
         }
         Ok(tensors)
     }
@@ -115,7 +118,15 @@ impl MappedTensors {
 impl Entry {
     fn load<T: Float + WithDType>(&self, device: &Device) -> Result<Tensor> {
         let file = &self.file;
-        let bytes = file.map.get(self.range.clone()).unwrap_or_default();
+        let length = file.file.metadata().map_or(0, |metadata| metadata.len());
+        let bytes = match file.map.get(self.range.clone()) {
+            Some(bytes) if length >= self.range.end as u64 => bytes,
+            _ => {
+                let reason =
+                    format!("was shortened to {length} bytes after it was opened; {:?} is cut", self.stored_name);
+                return Err(broken(&file.shown, reason));
+            }
+        };
         let values: Vec<T> = convert(self.dtype, bytes).ok_or_else(|| {
             let name = &self.stored_name;
             let reason = format!("the tensor {name:?} is {}, only F32, F16 and BF16 can be used", self.dtype);

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
+/// Most levels of a UNet or VAE, each half the size of the one before.
+const MAX_LEVELS: usize = 8;
+
 /// The fields of one component's configuration.
 pub struct Fields<'a> {
     component: &'a str,
@@ -79,11 +82,11 @@ impl<'a> Fields<'a> {
         list.iter().map(number).collect::<Result<_>>().map(Some)
     }
 
-    /// Between 1 and 16 channel counts of 1 to 16384 each.
+    /// Between 1 and 8 channel counts of 1 to 16384 each.
     pub fn channels(&self, name: &str) -> Result<Vec<usize>> {
         let count = self.get(name).and_then(Value::as_array).map_or(0, Vec::len);
-        if !(1..=16).contains(&count) {
-            return Err(self.wrong(name, "a list of 1 to 16 channel counts"));
+        if !(1..=MAX_LEVELS).contains(&count) {
+            return Err(self.wrong(name, format!("a list of 1 to {MAX_LEVELS} channel counts")));
         }
         Ok(self.sizes(name, count, 1..=16_384)?.unwrap_or_default())
     }

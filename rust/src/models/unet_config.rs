@@ -6,6 +6,10 @@ use super::config::Fields;
 use super::transformer::TransformerConfig;
 use crate::error::Result;
 
+/// Most resnet and transformer blocks of a UNet, several times what SDXL's has: the network is built before a missing
+/// tensor is reported, and a few characters of configuration must not make that long.
+const MAX_BLOCKS: usize = 512;
+
 /// What a block of the UNet is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UNetBlockKind {
@@ -111,10 +115,33 @@ impl UNet2DConditionConfig {
         for (channels, heads) in config.block_out_channels.iter().zip(&config.num_attention_heads) {
             fields.divides("attention_head_dim", *heads, &[*channels])?;
         }
-        if config.block_out_channels[0] % 2 != 0 {
+        let blocks = config.blocks();
+        if blocks > MAX_BLOCKS {
+            let allowed = format!("at most {MAX_BLOCKS} resnet and transformer blocks in all, which are {blocks}");
+            return Err(fields.wrong("layers_per_block", allowed));
+        }
+        if !config.block_out_channels[0].is_multiple_of(2) {
             return Err(fields.wrong("block_out_channels", "an even first count, for the time embedding"));
         }
         Ok(config)
+    }
+
+    /// Resnet and transformer blocks in all.
+    fn blocks(&self) -> usize {
+        let block = |kind, level: usize| match kind {
+            UNetBlockKind::Resnet => 1,
+            UNetBlockKind::CrossAttention => 1 + self.transformer_layers_per_block[level],
+        };
+        let mid = match (self.mid_block_type, self.transformer_layers_per_block.last()) {
+            (UNetMidKind::CrossAttention, Some(blocks)) => 2 + blocks,
+            _ => 0,
+        };
+        let kinds = self.down_block_types.iter().zip(self.up_block_types.iter().rev()).enumerate();
+        let levels = kinds.map(|(level, (down, up))| {
+            let layers = self.layers_per_block[level];
+            layers * block(*down, level) + (layers + 1) * block(*up, level)
+        });
+        mid + levels.sum::<usize>()
     }
 
     /// Width of the time embedding behind its two layers.

@@ -1,7 +1,7 @@
 use candle_core::{D, Device, Tensor};
 
 use super::cpu;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How queries, keys and values are to be read.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,9 @@ pub struct AttentionShape {
 /// `q` is (batch, n, width), `k` and `v` are (batch, m, width); the result is (batch, n, width).
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
+    if shape.heads == 0 || width % shape.heads != 0 {
+        return Err(Error::Inference(format!("attention: {} heads of width {width}", shape.heads)));
+    }
     let dim = width / shape.heads;
     let scale = 1.0 / (dim as f64).sqrt();
     if cpu::takes(q) {

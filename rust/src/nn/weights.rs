@@ -85,13 +85,19 @@ impl Weights {
 
     /// The tensor `name`, which must have exactly `shape`.
     ///
-    /// A missing or misshapen tensor is noted for [`Weights::finish`], and a placeholder that takes no memory is
-    /// returned, so that one pass over the model finds everything that is wrong.
+    /// A tensor that is missing, misshapen or of a dtype that cannot be used is noted for [`Weights::finish`], and a
+    /// placeholder that takes no memory is returned, so that one pass over the model finds everything that is wrong.
     pub fn get(&self, shape: &[usize], name: impl Display) -> Result<Tensor> {
         let path = self.path(name);
         match self.ledger.source.shape(&path) {
             Some(found) if found == shape => {
-                let tensor = self.ledger.source.load(&path, self.ledger.dtype, &self.ledger.device)?;
+                let tensor = match self.ledger.source.load(&path, self.ledger.dtype, &self.ledger.device) {
+                    Err(Error::Checkpoint(problem)) => {
+                        self.ledger.taken.borrow_mut().insert(path);
+                        return self.placeholder(shape, problem);
+                    }
+                    loaded => loaded?,
+                };
                 if self.ledger.taken.borrow_mut().insert(path) {
                     *self.ledger.bytes.borrow_mut() += tensor.elem_count() * self.ledger.dtype.size_in_bytes();
                 }

@@ -10,7 +10,9 @@ use crate::checkpoint::{MappedTensors, ModelFolder, clip_text_key, vae_key};
 use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
-use crate::models::{Autoencoder, AutoencoderKl, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel};
+use crate::models::{
+    Autoencoder, AutoencoderKl, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
+};
 use crate::nn::Weights;
 use crate::nn::weights::{Loaded, TensorSource};
 use crate::reference;
@@ -144,6 +146,26 @@ fn candle(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> 
     })
 }
 
+/// Whether the tokenizer is the text encoder's, as far as can be told before there is a prompt: by the ids that every
+/// prompt has, and by the length that diffusers cuts prompts to.
+fn agree(tokenizer: &ClipTokenizer, text_encoder: &ClipTextConfig) -> Result<()> {
+    let window = text_encoder.max_position_embeddings;
+    if let Some(length) = tokenizer.model_max_length().filter(|length| *length < window) {
+        return Err(Error::Checkpoint(format!(
+            "tokenizer: model_max_length is {length}, but the text encoder takes {window} tokens"
+        )));
+    }
+    let vocab_size = text_encoder.vocab_size;
+    for (token, id) in [("begin", tokenizer.bos_id()), ("end", tokenizer.eos_id()), ("padding", tokenizer.pad_id())] {
+        if id as usize >= vocab_size {
+            return Err(Error::Checkpoint(format!(
+                "text_encoder: vocab_size is {vocab_size}, but the tokenizer's {token} token has the id {id}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Pipeline {
     /// Loads the model in the folder `path`, which is in diffusers' layout.
     ///
@@ -158,6 +180,7 @@ impl Pipeline {
         let folder = ModelFolder::open(path)?;
         let model = StableDiffusion::from_folder(&folder)?;
         let tokenizer = ClipTokenizer::from_folder(&folder.tokenizer_dir("tokenizer")?)?;
+        agree(&tokenizer, &model.text_encoder)?;
         let mut loader = Loader { folder: &folder, device, dtype, residency: Vec::new() };
         let Networks { text_encoder, unet, vae } = match engine {
             Engine::Native => native(&mut loader, &model)?,

@@ -6,6 +6,7 @@ mod denoise;
 mod encode;
 mod load;
 mod prepare;
+mod shapes;
 
 use std::time::Duration;
 
@@ -201,18 +202,30 @@ impl Pipeline {
     }
 
     /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) and `embeddings` (batch, window, width).
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] for other shapes and for a timestep that is not finite.
     pub fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor) -> Result<Tensor> {
+        self.check_predict(sample, timestep, embeddings)?;
         let (sample, embeddings) = (self.bring(sample)?, self.bring(embeddings)?);
         self.give(&self.unet.predict(&sample, timestep, &embeddings, &CancelToken::new())?)
     }
 
     /// Pixels, f32 (batch, 3, height, width), about -1 to 1, of unscaled `latents`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] for another shape than (batch, channels, height, width), each divided by the factor.
     pub fn vae_decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.check_latents(latents)?;
         self.give(&self.vae.decode(&self.bring(latents)?, &CancelToken::new())?)
     }
 
     /// The posterior over unscaled latents of `pixels`, f32 (batch, 3, height, width) in -1 to 1.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] for another shape, and for sides that are no multiples of the model's factor.
     pub fn vae_encode(&self, pixels: &Tensor) -> Result<Posterior> {
+        self.check_pixels(pixels)?;
         let posterior = self.vae.encode(&self.bring(pixels)?, &CancelToken::new())?;
         Ok(Posterior { mean: self.give(&posterior.mean)?, std: self.give(&posterior.std)? })
     }

@@ -95,7 +95,7 @@ impl Betas {
                 product as f32
             })
             .collect();
-        match alphas.iter().position(|alpha| !(*alpha > 0.0)) {
+        match alphas.iter().position(|alpha| alpha.is_nan() || *alpha <= 0.0) {
             Some(timestep) => Err(Error::Checkpoint(format!(
                 "scheduler_config.json: its betas leave no signal at timestep {timestep} of {}",
                 self.count

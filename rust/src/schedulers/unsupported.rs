@@ -29,10 +29,10 @@ pub(super) fn unsupported(fields: &Fields<'_>) -> Result<Vec<Unsupported>> {
         }
     }
     let mut only = |key: &str, kinds, supported: &[&str]| {
-        if let Some(value) = fields.get(key) {
-            if !supported.iter().any(|name| value.as_str() == Some(name)) {
-                found.push(Unsupported { kinds, error: bad(key, value, supported.join(", ")) });
-            }
+        if let Some(value) = fields.get(key)
+            && !supported.iter().any(|name| value.as_str() == Some(name))
+        {
+            found.push(Unsupported { kinds, error: bad(key, value, supported.join(", ")) });
         }
     };
     // diffusers itself reads "deis" as "dpmsolver++".

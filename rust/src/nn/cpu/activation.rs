@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
 use rayon::prelude::*;
 
-use super::math::{erf, multiversion, sigmoid};
+use super::instruction_set::multiversion;
+use super::math::{erf, sigmoid};
 use super::values;
 
 /// Elements that one task takes.
@@ -85,5 +86,35 @@ impl CustomOp1 for Gated {
             }
         });
         Ok((CpuStorage::F32(out), Shape::from(dims)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instruction_set::assert_same_bits;
+    use super::*;
+
+    fn values(count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * 0.37).sin() * 20.0).chain([f32::INFINITY, -0.0, 1e-40]).collect()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for count in [0, 1, 7, 16, 33, 1000] {
+            let x = values(count);
+            for activation in [Activation::Silu, Activation::QuickGelu, Activation::Gelu] {
+                assert_same_bits(|set| {
+                    let mut y = vec![0f32; x.len()];
+                    map::on(set, &x, &mut y, activation);
+                    y
+                });
+            }
+            let gates: Vec<f32> = x.iter().map(|value| value * 0.3).collect();
+            assert_same_bits(|set| {
+                let mut y = vec![0f32; x.len()];
+                gate::on(set, &x, &gates, &mut y);
+                y
+            });
+        }
     }
 }

@@ -5,7 +5,8 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::gemm::{Matrix, SharedOutput, multiply};
-use super::math::{exp, multiversion};
+use super::instruction_set::multiversion;
+use super::math::exp;
 use super::values;
 
 /// Queries that one task takes.
@@ -63,8 +64,15 @@ impl CustomOp3 for Attention {
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, queries, width) = q_layout.shape().dims3()?;
         let (_, keys, _) = k_layout.shape().dims3()?;
-        if k_layout.dims() != [batch, keys, width] || v_layout.dims() != k_layout.dims() || width % self.heads != 0 {
-            bail!("attention: q {:?}, k {:?}, v {:?}", q_layout.dims(), k_layout.dims(), v_layout.dims());
+        let fit = k_layout.dims() == [batch, keys, width] && v_layout.dims() == k_layout.dims();
+        if !fit || keys == 0 || self.heads == 0 || width % self.heads != 0 {
+            bail!(
+                "attention: {} heads of q {:?}, k {:?}, v {:?}",
+                self.heads,
+                q_layout.dims(),
+                k_layout.dims(),
+                v_layout.dims()
+            );
         }
         let (q, k, v) = (values(q, q_layout)?, values(k, k_layout)?, values(v, v_layout)?);
         let dim = width / self.heads;
@@ -95,5 +103,23 @@ impl CustomOp3 for Attention {
             unsafe { multiply(target, false, Matrix::rows(scores, rows, keys), v, 1.0, Parallelism::None) };
         });
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instruction_set::assert_same_bits;
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for (count, visible) in [(1, 1), (7, 3), (16, 16), (77, 50), (1025, 1025)] {
+            let scores: Vec<f32> = (0..count).map(|i| (i as f32 * 0.37).sin() * 30.0).collect();
+            assert_same_bits(|set| {
+                let mut row = scores.clone();
+                softmax::on(set, &mut row, visible);
+                row
+            });
+        }
     }
 }

@@ -75,8 +75,8 @@ impl Geometry {
 /// Copies `line[from..from + target.len()]`, with zeros outside of the line.
 fn copy_shifted(line: &[f32], from: isize, target: &mut [f32]) {
     let before = ((-from).max(0) as usize).min(target.len());
-    let start = from.max(0) as usize;
-    let inside = line.len().saturating_sub(start).min(target.len() - before);
+    let start = (from.max(0) as usize).min(line.len());
+    let inside = (line.len() - start).min(target.len() - before);
     target[..before].fill(0.0);
     target[before..before + inside].copy_from_slice(&line[start..start + inside]);
     target[before + inside..].fill(0.0);
@@ -99,12 +99,16 @@ impl CustomOp3 for Conv2d {
         let (batch, channels, height, width) = x_layout.shape().dims4()?;
         let (outputs, inputs, kernel_height, kernel_width) = weight_layout.shape().dims4()?;
         let padded = self.padding.0 + self.padding.1;
-        if inputs != channels || height + padded < kernel_height || width + padded < kernel_width {
-            bail!("conv2d: weight {:?} on {:?}", weight_layout.dims(), x_layout.dims());
+        let empty = weight_layout.shape().elem_count() == 0 || self.stride == 0;
+        if empty || inputs != channels || height + padded < kernel_height || width + padded < kernel_width {
+            bail!("conv2d: weight {:?}, stride {}, on {:?}", weight_layout.dims(), self.stride, x_layout.dims());
         }
         let out_height = (height + padded - kernel_height) / self.stride + 1;
         let out_width = (width + padded - kernel_width) / self.stride + 1;
         let (x, weight, bias) = (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
+        if !bias.is_empty() && bias.len() != outputs {
+            bail!("conv2d: {} biases of {outputs} outputs", bias.len());
+        }
         let geometry = Geometry {
             channels,
             height,

@@ -1,6 +1,6 @@
 //! Fully connected layer.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -33,7 +33,10 @@ impl CustomOp3 for Linear {
         let (x, weight, bias) = (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
         let mut dims = x_layout.dims().to_vec();
         if dims.pop() != Some(inputs) {
-            candle_core::bail!("linear: {:?} does not end in {inputs}", x_layout.dims());
+            bail!("linear: {:?} does not end in {inputs}", x_layout.dims());
+        }
+        if inputs == 0 || outputs == 0 || !(bias.is_empty() || bias.len() == outputs) {
+            bail!("linear: weight {:?} and {} biases", weight_layout.dims(), bias.len());
         }
         let rows: usize = dims.iter().product();
         dims.push(outputs);

@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
 use rayon::prelude::*;
 
-use super::math::{multiversion, sigmoid, sum_by};
+use super::instruction_set::multiversion;
+use super::math::{sigmoid, sum_by};
 use super::values;
 
 /// GroupNorm of x (batch, channels, …) with weight and bias (channels), followed by SiLU when asked.
@@ -26,10 +27,7 @@ multiversion! {
     fn moments(values: &[f32], result: &mut (f64, f64)) {
         let count = values.len() as f64;
         let mean = sum_by(values, |v| v) / count;
-        let shift = mean as f32;
-        let first = sum_by(values, |v| v - shift) / count;
-        let second = sum_by(values, |v| (v - shift) * (v - shift)) / count;
-        *result = (f64::from(shift) + first, (second - first * first).max(0.0));
+        *result = (mean, sum_by(values, |v| (v - mean) * (v - mean)) / count);
     }
 }
 
@@ -75,7 +73,12 @@ impl CustomOp3 for GroupNorm {
         };
         let (channels, plane) = (*channels, rest.iter().product::<usize>());
         let (x, weight, bias) = (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
-        if channels % self.groups != 0 || weight.len() != channels || bias.len() != channels {
+        if channels == 0
+            || self.groups == 0
+            || channels % self.groups != 0
+            || weight.len() != channels
+            || bias.len() != channels
+        {
             bail!("group_norm: {} groups of {:?}", self.groups, x_layout.dims());
         }
         let in_group = channels / self.groups;
@@ -125,5 +128,37 @@ impl CustomOp3 for LayerNorm {
             }
         });
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instruction_set::assert_same_bits;
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for count in [1, 7, 32, 100, 5000] {
+            let wave = |step: f32| (0..count).map(|i| (i as f32 * step).sin() * 3.0 + 1.0).collect::<Vec<_>>();
+            let (x, weight, bias) = (wave(0.37), wave(0.11), wave(0.05));
+            assert_same_bits(|set| {
+                let mut result = (0.0, 0.0);
+                moments::on(set, &x, &mut result);
+                let bits = [result.0.to_bits(), result.1.to_bits()];
+                bits.iter().flat_map(|bits| [*bits as u32, (bits >> 32) as u32]).map(f32::from_bits).collect()
+            });
+            for silu in [false, true] {
+                assert_same_bits(|set| {
+                    let mut y = vec![0f32; count];
+                    scale_shift::on(set, &x, &mut y, 1.3, -0.7, silu);
+                    y
+                });
+            }
+            assert_same_bits(|set| {
+                let mut y = vec![0f32; count];
+                normalise_row::on(set, &x, &mut y, &weight, &bias, 0.9, 1.1);
+                y
+            });
+        }
     }
 }

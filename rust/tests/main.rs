@@ -1,0 +1,9 @@
+//! What the crate promises, tested from outside.
+
+mod allocations;
+mod checkpoint;
+mod common;
+mod kernels;
+mod models;
+mod pipeline;
+mod tokenizer;

@@ -1,0 +1,113 @@
+//! Tiny networks of any accepted shape run, and keep the shapes that they promise.
+
+use candle_core::{Device, Tensor};
+use proptest::prelude::*;
+use sd_rbee::Error;
+use sd_rbee::models::{Autoencoder, AutoencoderKlConfig, ClipTextConfig, Denoiser, TextEncoder, UNet2DConditionConfig};
+use sd_rbee::progress::CancelToken;
+use serde_json::{Value, json};
+
+use super::{clip, invent, unet, vae};
+use crate::common::noise;
+
+fn random(shape: &[usize]) -> Tensor {
+    Tensor::from_vec(noise(shape.iter().product(), 7), shape, &Device::Cpu).expect("a tensor")
+}
+
+fn assert_finite(tensor: &Tensor, shape: &[usize]) {
+    assert_eq!(tensor.dims(), shape);
+    let values: Vec<f32> = tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).expect("f32 values");
+    assert!(values.iter().all(|value| value.is_finite()));
+}
+
+/// Blocks with and without attention in any order, heads, layers and transformer layers a level, linear projections or
+/// none, with and without a middle.
+fn tiny_unet() -> impl Strategy<Value = Value> {
+    let levels = 1usize..5;
+    levels.prop_flat_map(|levels| {
+        let per_level = move |range: std::ops::Range<u64>| prop::collection::vec(range, levels);
+        let kinds = move |name: &'static str| {
+            let kind = any::<bool>()
+                .prop_map(move |attention| if attention { format!("CrossAttn{name}") } else { name.into() });
+            prop::collection::vec(kind, levels)
+        };
+        let lists = (per_level(1..5), per_level(1..4), per_level(1..3), kinds("DownBlock2D"), kinds("UpBlock2D"));
+        let heads = prop::collection::vec(prop::sample::select(vec![1, 2, 4]), levels);
+        (lists, heads, any::<[bool; 3]>(), 1u64..5, 1u64..9).prop_map(|(lists, heads, flags, channels, context)| {
+            let (widths, layers, blocks, down, up) = lists;
+            json!({
+                "block_out_channels": widths.iter().map(|width| width * 4).collect::<Vec<_>>(), "norm_num_groups": 2,
+                "layers_per_block": layers, "transformer_layers_per_block": blocks, "attention_head_dim": heads,
+                "down_block_types": down, "up_block_types": up, "in_channels": channels, "out_channels": channels,
+                "mid_block_type": if flags[0] { json!("UNetMidBlock2DCrossAttn") } else { Value::Null },
+                "use_linear_projection": flags[1], "flip_sin_to_cos": flags[2], "cross_attention_dim": context,
+            })
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn a_unet_keeps_the_shape(
+        config in tiny_unet(), batch in 1usize..3, height in 1usize..14, width in 1usize..14, tokens in 1usize..6,
+    ) {
+        let config = UNet2DConditionConfig::from_json(&config).expect("a right configuration");
+        let (model, _) = invent(unet(&config));
+        let shape = [batch, config.in_channels, height, width];
+        let context = random(&[batch, tokens, config.cross_attention_dim]);
+        let output = model.predict(&random(&shape), 981.0, &context, &CancelToken::new()).expect("a prediction");
+        assert_finite(&output, &shape);
+    }
+
+    #[test]
+    fn a_vae_scales_by_its_factor(
+        widths in prop::collection::vec(1usize..5, 1..5), layers in 1usize..3, latents in 1usize..5,
+        flags: [bool; 3], (height, width) in (1usize..5, 1usize..5),
+    ) {
+        let config = json!({
+            "block_out_channels": widths.iter().map(|width| width * 4).collect::<Vec<_>>(), "norm_num_groups": 2,
+            "down_block_types": vec!["DownEncoderBlock2D"; widths.len()],
+            "up_block_types": vec!["UpDecoderBlock2D"; widths.len()],
+            "layers_per_block": layers, "latent_channels": latents, "use_quant_conv": flags[0],
+            "use_post_quant_conv": flags[1], "mid_block_add_attention": flags[2],
+        });
+        let config = AutoencoderKlConfig::from_json(&config).expect("a right configuration");
+        let (model, _) = invent(vae(&config));
+        let (cancel, factor) = (CancelToken::new(), config.factor());
+        let (small, large) = ([2, latents, height, width], [2, 3, height * factor, width * factor]);
+        assert_finite(&model.decode(&random(&small), &cancel).expect("pixels"), &large);
+        let posterior = model.encode(&random(&large), &cancel).expect("latents");
+        assert_finite(&posterior.mean, &small);
+        assert_finite(&posterior.std, &small);
+    }
+
+    #[test]
+    fn a_text_encoder_takes_its_window(
+        (heads, dim, layers) in (1usize..4, 1usize..5, 1usize..4), window in 3usize..20, vocab in 1u32..30,
+    ) {
+        let width = heads * dim;
+        let config = json!({
+            "vocab_size": vocab, "hidden_size": width, "intermediate_size": 3, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "max_position_embeddings": window,
+        });
+        let (model, _) = invent(clip(&ClipTextConfig::from_json(&config).expect("a right configuration")));
+        let ids: Vec<u32> = (0..window as u32).map(|id| id % vocab).collect();
+        assert_finite(&model.encode(&ids).expect("embeddings"), &[1, window, width]);
+        prop_assert!(matches!(model.encode(&ids[1..]), Err(Error::Inference(_))));
+        prop_assert!(matches!(model.encode(&vec![vocab; window]), Err(Error::Checkpoint(_))));
+    }
+}
+
+#[test]
+fn a_cancelled_network_stops() {
+    let config = json!({
+        "block_out_channels": [4], "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"],
+        "norm_num_groups": 2, "attention_head_dim": 2, "cross_attention_dim": 4,
+    });
+    let (model, _) = invent(unet(&UNet2DConditionConfig::from_json(&config).expect("a right configuration")));
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let result = model.predict(&random(&[1, 4, 8, 8]), 1.0, &random(&[1, 2, 4]), &cancel);
+    assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
+}
