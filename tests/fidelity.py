@@ -18,11 +18,16 @@ PICTURE_PSNR = 60.0
 PICTURE_MAX = 2
 
 
+def rms(values: ArrayLike) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.asarray(values, np.float64) ** 2)))
+
+
 def relative_rms(values: ArrayLike, expected: ArrayLike) -> float:
     """RMS of the difference over the RMS of `expected`; NaN where a value is NaN."""
     ours, theirs = np.asarray(values, np.float64), np.asarray(expected, np.float64)
     assert ours.shape == theirs.shape, f"shape {ours.shape}, expected {theirs.shape}"
-    return float(np.sqrt(np.mean((ours - theirs) ** 2)) / np.sqrt(np.mean(theirs**2)))
+    return rms(ours - theirs) / rms(theirs)
 
 
 def psnr(pixels: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:

@@ -1,6 +1,7 @@
 """Schedulers against diffusers' classes, live: every number of steps from 1 to 50, over random configurations."""
 
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import fidelity
 import native_runs
 import needs_torch  # noqa: F401
 from draws import draw, seeds
+from sd_rbee import InvalidParamsError
 from sd_rbee.backend import native
-from sd_rbee.errors import InvalidParamsError
 from tools.goldens.inputs import normal
 from tools.goldens.scheduler_configs import V1
 from tools.reference import schedulers
@@ -25,52 +26,67 @@ KINDS = ("ddim", "euler", "euler-ancestral", "dpm++-2m")
 KARRAS = ("euler", "dpm++-2m")
 
 
-def _assert_same_schedule(kind: str, config: dict[str, Any], steps: int, **options: object) -> None:
-    theirs = schedulers.schedule(schedulers.build(kind, {**config, **options}, steps))
-    if min(theirs.timesteps) < 0 and kind == "ddim":
-        # diffusers goes on with the last training timestep, which Python finds at -1.
-        with pytest.raises(InvalidParamsError, match="timestep -1 lies outside"):
-            native.Scheduler(kind, {**config, **options}, steps)
-        return
-    ours = native.Scheduler(kind, {**config, **options}, steps)
-    what = f"{kind}, {steps} steps, {config}, {options}"
+def _assert_same_schedule(kind: str, config: dict[str, Any], steps: int, least: float = 0.0) -> None:
+    """Compares the numbers of a run; timesteps may always be `least` apart."""
+    theirs = schedulers.schedule(schedulers.build(kind, config, steps))
+    what = f"{kind}, {steps} steps, {config}"
+    ours = native.Scheduler(kind, config, steps)
     assert len(ours.timesteps) == len(theirs.timesteps), what
-    rtol = fidelity.SCHEDULE
-    # Of a thousand timesteps one that is nearly 0 has no relative precision.
-    np.testing.assert_allclose(ours.timesteps, theirs.timesteps, rtol=rtol, atol=fidelity.SCHEDULE, err_msg=what)
-    np.testing.assert_allclose(ours.sigmas, theirs.sigmas, rtol=rtol, atol=0.0, err_msg=what)
-    np.testing.assert_allclose(ours.init_noise_sigma, theirs.init_noise_sigma, rtol=rtol, atol=0.0, err_msg=what)
+    for values, expected, atol in (
+        (ours.timesteps, theirs.timesteps, least),
+        (ours.sigmas, theirs.sigmas, 0.0),
+        (ours.init_noise_sigma, theirs.init_noise_sigma, 0.0),
+    ):
+        np.testing.assert_allclose(values, expected, rtol=fidelity.SCHEDULE, atol=atol, err_msg=what)
 
 
-def _assert_same_trajectory(
-    kind: str, config: dict[str, Any], steps: int, seed: int, shape: tuple[int, ...], eta: float
-) -> None:
-    theirs = schedulers.build(kind, config, steps)
-    ours = native.Scheduler(kind, config, steps, eta=eta)
-    outputs, noise = normal(seed, (len(theirs.timesteps), *shape)), normal(seed + 1, shape)
-    expected = schedulers.trajectory(theirs, outputs, noise, seed=seed, eta=eta)
-    made = native_runs.trajectory(ours, outputs, noise, seed=seed)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A trajectory to compare."""
+
+    kind: str
+    config: dict[str, Any]
+    steps: int
+    seed: int
+    shape: tuple[int, ...]
+    eta: float
+
+
+def _apart(run: _Run, *, to_largest: bool = False) -> float:
+    """The largest difference of a run's samples and inputs, relative to each one's RMS or to the largest before it."""
+    theirs = schedulers.build(run.kind, run.config, run.steps)
+    ours = native.Scheduler(run.kind, run.config, run.steps, eta=run.eta)
+    outputs, noise = normal(run.seed, (len(theirs.timesteps), *run.shape)), normal(run.seed + 1, run.shape)
+    expected = schedulers.trajectory(theirs, outputs, noise, seed=run.seed, eta=run.eta)
+    made = native_runs.trajectory(ours, outputs, noise, seed=run.seed)
+    assert np.all(np.isfinite(made.samples)), run
+    worst, largest = 0.0, fidelity.rms(noise * ours.init_noise_sigma)
     for index in range(len(outputs)):
-        what = f"step {index} of {steps}, {kind}, eta {eta}, seed {seed}, {shape}, {config}"
-        assert fidelity.relative_rms(made.scaled[index], expected.scaled[index]) <= fidelity.TRAJECTORY, what
-        assert fidelity.relative_rms(made.samples[index], expected.samples[index]) <= fidelity.TRAJECTORY, what
+        if not np.all(np.isfinite(expected.samples[index])):
+            break  # A root of a difference that rounded to just below zero, which we take for zero.
+        largest = max(largest, fidelity.rms(expected.samples[index]))
+        for values, reference in (
+            (made.scaled[index], expected.scaled[index]),
+            (made.samples[index], expected.samples[index]),
+        ):
+            scale = largest / fidelity.rms(reference) if to_largest else 1.0
+            worst = max(worst, fidelity.relative_rms(values, reference) / scale)
+    return worst
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("karras", [False, True])
+@pytest.mark.parametrize(("kind", "karras"), [*((kind, False) for kind in KINDS), *((kind, True) for kind in KARRAS)])
 def test_every_number_of_steps(kind: str, spacing: str, karras: bool) -> None:
-    if karras and kind not in KARRAS:
-        pytest.skip("has no Karras sigmas")
-    options: dict[str, Any] = {"timestep_spacing": spacing, **({"use_karras_sigmas": True} if karras else {})}
+    base = {**V1, "timestep_spacing": spacing, **({"use_karras_sigmas": True} if karras else {})}
+    # diffusers' euler-ancestral refuses "sample".
+    predictions = PREDICTION_TYPES[:2] if kind == "euler-ancestral" else PREDICTION_TYPES
+    etas = (0.0, 0.5, 1.0) if kind == "ddim" else (0.0,)
     for steps in STEPS:
-        _assert_same_schedule(kind, V1, steps, **options)
-        for number, prediction in enumerate(PREDICTION_TYPES):
-            if (kind, prediction) == ("euler-ancestral", "sample"):
-                continue  # diffusers refuses it
-            config = {**V1, **options, "prediction_type": prediction}
-            for eta in (0.0, 0.5, 1.0) if kind == "ddim" else (0.0,):
-                _assert_same_trajectory(kind, config, steps, 10 * steps + number, (1, 2, 3, 4), eta)
+        _assert_same_schedule(kind, base, steps)
+        for (number, prediction), eta in itertools.product(enumerate(predictions), etas):
+            config = {**base, "prediction_type": prediction}
+            run = _Run(kind, config, steps, seed=10 * steps + number, shape=(1, 2, 3, 4), eta=eta)
+            assert _apart(run) <= fidelity.TRAJECTORY, run
 
 
 def _random_config(seed: int, kind: str) -> dict[str, Any]:
@@ -91,6 +107,7 @@ def _random_config(seed: int, kind: str) -> dict[str, Any]:
         "lower_order_final": random.choice((True, False)),
         "euler_at_final": random.choice((True, False)),
         "final_sigmas_type": random.choice(("zero", "sigma_min")),
+        "interpolation_type": random.choice(("linear", "linear", "log_linear")),
         "timestep_type": random.choice(("discrete", "continuous")),
     }
     if random.random() < 0.7:
@@ -102,17 +119,29 @@ def _random_config(seed: int, kind: str) -> dict[str, Any]:
     return config
 
 
-def _is_refused(kind: str, config: dict[str, Any], steps: int) -> bool:
-    return kind == "ddim" and min(schedulers.build(kind, config, steps).timesteps) < 0
-
-
 @pytest.mark.parametrize(("seed", "kind"), itertools.product(seeds(15), KINDS))
 def test_random_configuration(seed: int, kind: str) -> None:
     config = _random_config(seed, kind)
+    cosine, karras = config["beta_schedule"] == "squaredcos_cap_v2", "use_karras_sigmas" in config
+    # Timesteps that are found from sigmas cross 0, where an f32 logarithm leaves more or less than nothing.
+    least = 1e-6 if karras or config["timestep_type"] == "continuous" else 0.0
+    if kind == "dpm++-2m" and cosine and karras:
+        least = 1.0  # These are cut to whole numbers, not rounded, so that the last bit decides between two.
+    # With eta 1 the first steps of the cosine schedule have the root of a difference of two numbers that are 1 but for
+    # their last bits, which in torch depend on its square root.
+    most = 0.9 if cosine else 1.0
     random = draw(seed, f"trajectory {kind}")
     for steps in STEPS:
-        _assert_same_schedule(kind, config, steps)
-        if steps % 5 == seed % 5 and not _is_refused(kind, config, steps):
+        if kind == "ddim" and np.any(schedulers.build(kind, config, steps).timesteps.numpy() < 0):
+            # diffusers would count such timesteps from the end of the training schedule.
+            with pytest.raises(InvalidParamsError, match="num_inference_steps"):
+                native.Scheduler(kind, config, steps)
+            continue
+        _assert_same_schedule(kind, config, steps, least)
+        if steps % 5 == seed % 5:
             shape = (1, random.randint(1, 4), random.randint(1, 6), random.randint(1, 6))
-            eta = random.choice((0.0, random.random(), 1.0)) if kind == "ddim" else 0.0
-            _assert_same_trajectory(kind, config, steps, random.getrandbits(31), shape, eta)
+            eta = random.choice((0.0, random.uniform(0, 0.9), most)) if kind == "ddim" else 0.0
+            run = _Run(kind, config, steps, random.getrandbits(31), shape, eta)
+            # Some of these begin with sigmas of hundreds or thousands. What is left of such a sample after a long step
+            # cannot be more exact than the rounding of the sample itself, on either side.
+            assert _apart(run, to_largest=True) <= fidelity.TRAJECTORY, run

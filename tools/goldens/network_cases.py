@@ -1,5 +1,7 @@
 """What each network of a model is given, the same for both sides."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -33,29 +35,28 @@ class Networks(Protocol):
     def vae_encode(self, pixels: "Buffer", *, seed: int | None = None) -> ArrayLike: ...
 
 
-def cases(
-    checkpoint: str, *, in_channels: int, latent_channels: int, factor: int, tokens: int, width: int
-) -> list[dict[str, Any]]:
-    """The cases of a model.
-
-    Args:
-        checkpoint: Its name.
-        in_channels: Of the UNet.
-        latent_channels: Of the VAE.
-        factor: Pixels to a latent, along a side.
-        tokens: The text encoder's window.
-        width: Of the text embeddings.
-    """
-    made: list[dict[str, Any]] = [{"part": "text_encoder", "text": text} for text in PROMPTS]
+def folder_cases(folder: Path, checkpoint: str, seed: int = 100) -> list[dict[str, Any]]:
+    """The cases of the model in `folder`, which they call `checkpoint`; their inputs are drawn from `seed` on."""
+    unet, vae, text = (_config(folder / part) for part in ("unet", "vae", "text_encoder"))
+    tokens, width = text["max_position_embeddings"], text["hidden_size"]
+    # Pixels to a latent, along a side.
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    made: list[dict[str, Any]] = [{"part": "text_encoder", "text": prompt} for prompt in PROMPTS]
     for number, (height, width_, timestep, count) in enumerate(_UNET):
         batch = 2 if number == 0 else 1
-        shape, text = [batch, in_channels, height, width_], [batch, count or tokens, width]
-        made.append({"part": "unet", "shape": shape, "timestep": timestep, "text_shape": text})
+        shape, text_shape = [batch, unet["in_channels"], height, width_], [batch, count or tokens, width]
+        made.append({"part": "unet", "shape": shape, "timestep": timestep, "text_shape": text_shape})
     for batch, height, width_ in _DECODE:
-        made.append({"part": "vae_decode", "shape": [batch, latent_channels, height, width_]})
-    for seed, (batch, height, width_) in zip((None, 7, 11), _ENCODE, strict=True):
-        made.append({"part": "vae_encode", "shape": [batch, 3, factor * height, factor * width_], "noise_seed": seed})
-    return [{"checkpoint": checkpoint, **case, "seed": 100 + number} for number, case in enumerate(made)]
+        made.append({"part": "vae_decode", "shape": [batch, vae["latent_channels"], height, width_]})
+    for noise_seed, (batch, height, width_) in zip((None, 7, 11), _ENCODE, strict=True):
+        shape = [batch, 3, factor * height, factor * width_]
+        made.append({"part": "vae_encode", "shape": shape, "noise_seed": noise_seed})
+    return [{"checkpoint": checkpoint, **case, "seed": seed + number} for number, case in enumerate(made)]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config
 
 
 def run(networks: Networks, case: dict[str, Any]) -> NDArray[np.generic]:

@@ -1,14 +1,12 @@
 """The networks of the embedded model."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sd_rbee import models
 from tools.goldens.digest import digest
-from tools.goldens.network_cases import Networks, cases, rms, run, sample
+from tools.goldens.network_cases import Networks, folder_cases, rms, run, sample
 from tools.goldens.store import Golden
 from tools.reference import networks
 
@@ -23,22 +21,8 @@ def make() -> Golden:
 
 def add(golden: Golden, model: Networks, folder: Path, name: str) -> None:
     """Adds the cases of the model in `folder`."""
-    unet, vae, text = (_config(folder / part) for part in ("unet", "vae", "text_encoder"))
-    made = cases(
-        name,
-        in_channels=unet["in_channels"],
-        latent_channels=vae["latent_channels"],
-        factor=2 ** (len(vae["block_out_channels"]) - 1),
-        tokens=text["max_position_embeddings"],
-        width=text["hidden_size"],
-    )
-    for case in made:
+    for case in folder_cases(folder, name):
         values = run(model, case)
         number = len(golden.cases)
         golden.arrays[str(number)] = sample(values).astype(np.float32)
         golden.cases.append({**case, "output_shape": values.shape, "rms": rms(values)})
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config

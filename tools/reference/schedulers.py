@@ -68,10 +68,12 @@ def build(
 
 def schedule(scheduler: diffusers.SchedulerMixin) -> Schedule:
     """What a scheduler has computed for its run."""
-    sigmas = getattr(scheduler, "sigmas", None)
+    sigmas = getattr(scheduler, "sigmas", torch.empty(0))
+    # With interpolation_type log_linear diffusers has one more at the end, which no step reaches.
+    reached = sigmas[: len(scheduler.timesteps) + 1]
     return Schedule(
         timesteps=scheduler.timesteps.double().numpy(),
-        sigmas=np.empty(0) if sigmas is None else sigmas.double().numpy(),
+        sigmas=reached.double().numpy(),
         init_noise_sigma=float(scheduler.init_noise_sigma),
     )
 
@@ -88,6 +90,9 @@ def trajectory(
     generator = torch.Generator().manual_seed(seed)
     sample = torch.from_numpy(noise) * scheduler.init_noise_sigma
     arguments: dict[str, Any] = {"eta": eta} if isinstance(scheduler, diffusers.DDIMScheduler) else {}
+    if hasattr(scheduler, "set_begin_index"):
+        # Else a run whose first two timesteps round to one would begin with the second and end in an IndexError.
+        scheduler.set_begin_index(0)
     samples, scaled = [], []
     for timestep, output in zip(scheduler.timesteps, outputs, strict=True):
         scaled.append(scheduler.scale_model_input(sample, timestep).numpy())

@@ -27,24 +27,24 @@ impl Euler {
         let config = &run.config;
         let train = TrainSigmas::new(&run.alphas_cumprod);
         let mut timesteps = to_f32_values(run.timesteps());
-        let mut sigmas = train.at(&timesteps);
-        let mut last = last_sigma(config, &train);
-        if config.interpolation_type == InterpolationType::LogLinear {
-            let logs = torch_linspace((train.last() as f32).ln(), (train.first() as f32).ln(), timesteps.len() + 1);
-            sigmas = logs.into_iter().map(|log| f64::from(log.exp())).collect();
-            // diffusers appends its final sigma to one sigma too many, so that it is never reached.
-            if !config.use_karras_sigmas {
-                last = sigmas.pop().unwrap_or(last);
+        let mut sigmas = match config.interpolation_type {
+            InterpolationType::Linear => train.at(&timesteps),
+            InterpolationType::LogLinear => {
+                let logs = torch_linspace((train.last() as f32).ln(), (train.first() as f32).ln(), run.steps + 1);
+                logs.into_iter().map(|log| f64::from(log.exp())).collect()
             }
-        }
+        };
         if config.use_karras_sigmas {
             let ends = sigmas.first().zip(sigmas.last()).map_or((1.0, 1.0), |(from, to)| (*from, *to));
             sigmas = karras(config, ends.0, ends.1, run.steps);
             timesteps = to_f32_values(train.timesteps_of(&sigmas));
         }
-        let sigmas = finish(sigmas, last)?;
+        let mut sigmas = finish(sigmas, last_sigma(config, &train))?;
         if config.timestep_type == TimestepType::Continuous && config.prediction_type == PredictionType::VPrediction {
             timesteps = sigmas[..sigmas.len() - 1].iter().map(|&s| f64::from(0.25 * (s as f32).ln())).collect();
+        } else {
+            // diffusers has one log-linear sigma too many, so that the final one is never reached.
+            sigmas.truncate(timesteps.len() + 1);
         }
         let steps = sigmas.windows(2).map(|pair| Step { sigma: pair[0] as f32, next: pair[1] as f32 }).collect();
         Ok(Self {
