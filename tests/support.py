@@ -51,7 +51,14 @@ def run(
     """Python with these arguments and these more environment variables, to its end."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=60,
+        check=False,
     )
 
 
@@ -71,7 +78,11 @@ def copy_model(folder: Path) -> Path:
     """The embedded model in `folder`/model, linked file by file; `replace` breaks a copy, not the model."""
 
     def link(source: str, target: str) -> None:
-        Path(target).symlink_to(source)
+        try:
+            Path(target).symlink_to(source)
+        except OSError:
+            # Windows lets not everybody make links.
+            shutil.copyfile(source, target)
 
     return Path(shutil.copytree(POLLEN.resolve(), folder / "model", copy_function=link))
 

@@ -103,6 +103,11 @@ def test_what_is_allowed_draws(prompt: str, parameters: dict[str, Any]) -> None:
     for image in result.images:
         assert image.size == (parameters["width"], parameters["height"])
     told = {key: value for key, value in parameters.items() if key not in ("seed", "num_images_per_prompt")}
+    # What was left open is told as it was filled in.
+    for key in ("timestep_spacing", "use_karras_sigmas", "scheduler"):
+        assert result.parameters[key] is not None
+        if told.get(key, "") is None:
+            del told[key]
     assert {key: result.parameters[key] for key in told} == told
 
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from sd_rbee import Cancelled, CancelToken, Complete, InvalidParamsError, Progress, Started, Step
+from sd_rbee import Cancelled, CancelToken, Complete, InferenceError, InvalidParamsError, Progress, Started, Step
 from sd_rbee.events import Event
 from support import PHASES, endless, pixels, pollen, small
 
@@ -203,6 +203,15 @@ def test_what_on_step_raises_ends_the_generation(phase: str) -> None:
     assert caught.value is trouble
     whole = ["encode", "prepare", "denoise", "denoise", "decode"]
     assert steps == whole[: whole.index(phase) + 1]
+    assert pollen().generate("a robot", **small()).seeds == [7]
+
+
+def test_on_step_cannot_draw_with_its_own_pipeline() -> None:
+    def on_step(_: Step) -> None:
+        pollen().generate("an owl", **small())
+
+    with pytest.raises(InferenceError, match="wait for itself"):
+        pollen().generate("a robot", **small(), on_step=on_step)
     assert pollen().generate("a robot", **small()).seeds == [7]
 
 

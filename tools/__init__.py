@@ -1,0 +1,1 @@
+"""Programs for the project's contributors; none of them is in the package."""

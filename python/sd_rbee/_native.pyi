@@ -1,5 +1,6 @@
 """The native engine. Everything here releases the GIL while it computes and raises the classes of `sd_rbee.errors`."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Unpack, final
 
@@ -7,6 +8,25 @@ from typing_extensions import Buffer
 
 from sd_rbee.spec import GenerationParameters
 
+__all__ = [
+    "CancelToken",
+    "Difference",
+    "Generation",
+    "Generator",
+    "Image",
+    "Pipeline",
+    "Residency",
+    "Scheduler",
+    "Step",
+    "Tensor",
+    "Tokenizer",
+    "Truncation",
+    "__version__",
+    "compare",
+    "cpu_features",
+    "devices",
+    "features",
+]
 __version__: str
 
 @final
@@ -52,7 +72,8 @@ class Image(Buffer):
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Tensor(Buffer):
@@ -62,7 +83,8 @@ class Tensor(Buffer):
         """Copies a C-contiguous float32 buffer of one to five dimensions."""
     @property
     def shape(self) -> tuple[int, ...]: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Difference:

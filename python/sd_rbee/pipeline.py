@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack
 
 from sd_rbee import images, metadata, models, streaming, under_way
 from sd_rbee.backend import native
-from sd_rbee.errors import IneffectiveParameterWarning, InvalidParamsError, TruncatedPromptWarning
+from sd_rbee.errors import IneffectiveParameterWarning, InferenceError, InvalidParamsError, TruncatedPromptWarning
 from sd_rbee.events import Event
 from sd_rbee.result import GenerationResult, describe_truncation
 from sd_rbee.spec import GenerationParameters, GenerationSpec, check_text, shorten
@@ -28,6 +28,7 @@ class Pipeline:
     def __init__(self, engine: native.Pipeline, model: str) -> None:
         self._native = engine
         self._model = model
+        self._of_thread = threading.local()
 
     @classmethod
     def load(
@@ -99,6 +100,8 @@ class Pipeline:
 
         Raises:
             InvalidParamsError: An argument of the wrong type or out of its range.
+            CheckpointError: The model's configuration cannot be obeyed by the scheduler.
+            OutOfMemoryError: The machine has not the memory that a picture of this size takes.
             Cancelled: `cancel` was set.
             InferenceError: The computation failed.
         """
@@ -241,14 +244,20 @@ class Pipeline:
             Cancelled: `cancel` was set.
             InferenceError: The computation failed.
         """
-        with under_way.until_exit(cancel):
-            made = self._native.generate(
-                **spec.arguments(),
-                on_step=on_step,
-                cancel=cancel,
-                preview_every=preview_every,
-                decode_previews=decode_previews,
-            )
+        if getattr(self._of_thread, "drawing", False):
+            raise InferenceError("on_step drew with the pipeline that called it, which would wait for itself for ever")
+        self._of_thread.drawing = True
+        try:
+            with under_way.until_exit(cancel):
+                made = self._native.generate(
+                    **spec.arguments(),
+                    on_step=on_step,
+                    cancel=cancel,
+                    preview_every=preview_every,
+                    decode_previews=decode_previews,
+                )
+        finally:
+            self._of_thread.drawing = False
         for event in made.residency_events:
             _log.info("%s: %s", self.model, event)
         parameters = {

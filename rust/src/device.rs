@@ -108,6 +108,11 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// Whether this build has flash attention for `device`.
+pub fn has_flash_attention(device: &Device) -> bool {
+    cfg!(feature = "flash-attn") && device.is_cuda()
+}
+
 /// The dtype to compute in on `device` for `auto`, `f32`, `f16` or `bf16`.
 ///
 /// # Errors

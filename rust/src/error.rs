@@ -38,11 +38,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// An [`Error::InvalidParams`]; `given` is shortened to 80 characters.
+    /// An [`Error::InvalidParams`]; `given` is shortened to 80 characters, and quotes stand for an empty one.
     pub fn invalid(field: &'static str, given: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
         let given = given.to_string();
         let given = match given.char_indices().nth(80) {
             Some((end, _)) => format!("{}…", &given[..end]),
+            None if given.is_empty() => "\"\"".into(),
             None => given,
         };
         Self::InvalidParams { field, given, allowed: allowed.into() }
@@ -51,11 +52,32 @@ impl Error {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        let text = error.to_string();
+        let text = plain(&error);
         if text.contains("OUT_OF_MEMORY") || text.to_lowercase().contains("out of memory") {
             Self::OutOfMemory(text)
         } else {
             Self::Inference(text)
         }
+    }
+}
+
+/// What candle says, without the backtrace that it carries where `RUST_BACKTRACE` is set.
+pub(crate) fn plain(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => plain(inner),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candles_backtraces_are_left_out() {
+        let inner = Box::new(candle_core::Error::Msg("shapes differ".into()));
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let error = Error::from(candle_core::Error::WithBacktrace { inner, backtrace });
+        assert!(matches!(error, Error::Inference(text) if text == "shapes differ"));
     }
 }

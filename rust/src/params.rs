@@ -10,6 +10,8 @@ pub const MAX_STEPS: usize = 1000;
 pub const MAX_IMAGES: usize = 128;
 /// Largest guidance scale.
 pub const MAX_GUIDANCE: f64 = 1000.0;
+/// Longest prompt, in bytes of UTF-8.
+pub const MAX_PROMPT_BYTES: usize = 256 << 10;
 
 /// What a model offers: the values that a request leaves open, and the step of its sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +94,8 @@ impl GenerationParams {
                 "the model's sizes are multiples of {given}, allowed is 1 to {MAX_SIDE}"
             )));
         }
+        check_prompt("prompt", &request.prompt)?;
+        check_prompt("negative_prompt", request.negative_prompt.as_deref().unwrap_or_default())?;
         let steps = request.num_inference_steps.unwrap_or(defaults.num_inference_steps);
         if !(1..=MAX_STEPS).contains(&steps) {
             return Err(Error::invalid("num_inference_steps", steps, format!("1 to {MAX_STEPS}")));
@@ -172,6 +176,14 @@ impl GenerationParams {
     }
 }
 
+/// Refuses a text that is longer than [`MAX_PROMPT_BYTES`]; `field` is the parameter's name in the error.
+pub(crate) fn check_prompt(field: &'static str, text: &str) -> Result<()> {
+    if text.len() <= MAX_PROMPT_BYTES {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format_args!("{} bytes", text.len()), format!("at most {MAX_PROMPT_BYTES} bytes")))
+}
+
 fn side(field: &'static str, given: usize, multiple: usize) -> Result<usize> {
     let largest = MAX_SIDE / multiple * multiple;
     if given.is_multiple_of(multiple) && (multiple..=largest).contains(&given) {
@@ -212,6 +224,9 @@ mod tests {
 
     #[test]
     fn each_bad_field_is_named() {
+        let huge = "a".repeat(10 << 20);
+        assert_eq!(field_of(Request { prompt: huge.clone(), ..request() }), "prompt");
+        assert_eq!(field_of(Request { negative_prompt: Some(huge), ..request() }), "negative_prompt");
         assert_eq!(field_of(Request { num_inference_steps: Some(0), ..request() }), "num_inference_steps");
         assert_eq!(field_of(Request { num_inference_steps: Some(1001), ..request() }), "num_inference_steps");
         assert_eq!(field_of(Request { guidance_scale: Some(f64::NAN), ..request() }), "guidance_scale");

@@ -10,7 +10,8 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
 
-use crate::error::{Error, Result};
+use crate::device;
+use crate::error::{Error, Result, plain};
 use crate::models::{
     Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Denoiser, Posterior, TextEncoder,
     UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
@@ -24,7 +25,7 @@ fn load(source: &dyn TensorSource, dtype: DType, device: &Device) -> Result<Hash
 }
 
 fn misfit(error: candle_core::Error) -> Error {
-    Error::Checkpoint(format!("the candle engine cannot build this model: {error}"))
+    Error::Checkpoint(format!("the candle engine cannot build this model: {}", plain(&error)))
 }
 
 /// candle's `ClipTextTransformer`.
@@ -94,7 +95,7 @@ impl UNet {
         device: &Device,
     ) -> Result<Self> {
         let weights = VarBuilder::from_tensors(load(source, dtype, device)?, dtype, device);
-        let flash = cfg!(feature = "flash-attn") && device.is_cuda();
+        let flash = device::has_flash_attention(device);
         let (inputs, outputs) = (config.in_channels, config.out_channels);
         unet_2d::UNet2DConditionModel::new(weights, inputs, outputs, flash, unet_config(config)?)
             .map(Self)

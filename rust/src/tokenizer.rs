@@ -14,11 +14,10 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 use crate::error::{Error, Result};
+use crate::params;
 use special::SpecialTokens;
 use vocabulary::Vocabulary;
 
-/// The longest prompt that is looked at.
-pub const MAX_PROMPT_BYTES: usize = 256 << 10;
 /// The largest window that ids are prepared for; CLIP's is 77.
 const MAX_WINDOW: usize = 1 << 16;
 /// CLIP's words: special tokens, English contractions, runs of letters, single digits, runs of anything else.
@@ -80,7 +79,7 @@ impl ClipTokenizer {
     /// The ids of the whole `text`, without bos and eos. `field` is the parameter's name in errors.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] if `text` is longer than [`MAX_PROMPT_BYTES`].
+    /// [`Error::InvalidParams`] if `text` is longer than [`params::MAX_PROMPT_BYTES`].
     pub fn encode(&self, text: &str, field: &'static str) -> Result<Vec<u32>> {
         Ok(self.encoding(text, field)?.get_ids().to_vec())
     }
@@ -88,7 +87,7 @@ impl ClipTokenizer {
     /// The ids of `text` between bos and eos, cut or padded to `window` ids. `field` is the parameter's name in errors.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] if `text` is longer than [`MAX_PROMPT_BYTES`], [`Error::Checkpoint`] if `window`,
+    /// [`Error::InvalidParams`] if `text` is longer than [`params::MAX_PROMPT_BYTES`], [`Error::Checkpoint`] if `window`,
     /// which is the model's, is not 2 to 65536.
     pub fn prepare(&self, text: &str, window: usize, field: &'static str) -> Result<PreparedPrompt> {
         if !(2..=MAX_WINDOW).contains(&window) {
@@ -135,10 +134,7 @@ impl ClipTokenizer {
     }
 
     fn encoding(&self, text: &str, field: &'static str) -> Result<tokenizers::Encoding> {
-        if text.len() > MAX_PROMPT_BYTES {
-            let given = format_args!("{} bytes", text.len());
-            return Err(Error::invalid(field, given, format!("at most {MAX_PROMPT_BYTES} bytes")));
-        }
+        params::check_prompt(field, text)?;
         self.encoder.encode(text, false).map_err(|error| Error::Checkpoint(format!("{}: {error}", self.name)))
     }
 }

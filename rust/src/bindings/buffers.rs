@@ -149,10 +149,12 @@ impl Tensor {
 fn floats(field: &'static str, buffer: &Bound<'_, PyAny>) -> PyResult<(Vec<f32>, Vec<usize>)> {
     let wrong = || {
         let given = buffer.get_type().name().map_or_else(|_| "another type".into(), |name| name.to_string());
-        Error::invalid(field, given, "a C-contiguous float32 buffer of 1 to 5 dimensions")
+        Error::invalid(field, given, "a C-contiguous float32 buffer of 1 to 5 dimensions, in this machine's byte order")
     };
     let view = PyBuffer::<f32>::get(buffer).map_err(|_| wrong())?;
-    if !view.is_c_contiguous() || !(1..=5).contains(&view.dimensions()) {
+    let foreign = if cfg!(target_endian = "little") { [b'>', b'!'] } else { [b'<', b'<'] };
+    let swapped = view.format().to_bytes().first().is_some_and(|order| foreign.contains(order));
+    if swapped || !view.is_c_contiguous() || !(1..=5).contains(&view.dimensions()) {
         return Err(wrong().into());
     }
     Ok((view.to_vec(buffer.py())?, view.shape().to_vec()))

@@ -7,7 +7,7 @@ use super::buffers::Image;
 use crate::device;
 use crate::params::GenerationParams;
 use crate::pipeline;
-use crate::schedulers::{SchedulerOptions, TimestepSpacing};
+use crate::schedulers::TimestepSpacing;
 
 /// A prompt that was longer than the text encoder's window.
 #[pyclass(frozen, get_all, module = "sd_rbee._native")]
@@ -19,14 +19,21 @@ pub struct Truncation {
 }
 
 /// Where the bytes of one component are.
-#[pyclass(frozen, get_all, module = "sd_rbee._native")]
+#[pyclass(frozen, module = "sd_rbee._native")]
 pub struct Residency {
+    #[pyo3(get)]
     component: &'static str,
+    #[pyo3(get)]
     device: String,
+    #[pyo3(get)]
     dtype: &'static str,
+    #[pyo3(get)]
     stored_dtype: &'static str,
+    #[pyo3(get)]
     tensors: usize,
+    #[pyo3(get)]
     bytes: usize,
+    #[pyo3(get)]
     storage: &'static str,
     text: String,
 }
@@ -66,12 +73,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    pub fn new(
-        py: Python<'_>,
-        made: pipeline::Generation,
-        params: &GenerationParams,
-        options: &SchedulerOptions,
-    ) -> PyResult<Self> {
+    pub fn new(py: Python<'_>, made: pipeline::Generation, params: &GenerationParams) -> PyResult<Self> {
         let timings = PyDict::new(py);
         for (phase, time) in &made.timings {
             timings.set_item(phase.name(), time.as_secs_f64())?;
@@ -83,9 +85,9 @@ impl Generation {
         parameters.set_item("num_inference_steps", params.num_inference_steps())?;
         parameters.set_item("guidance_scale", params.guidance_scale())?;
         parameters.set_item("scheduler", made.scheduler.name())?;
-        parameters.set_item("eta", options.eta)?;
-        parameters.set_item("timestep_spacing", options.timestep_spacing.map(TimestepSpacing::name))?;
-        parameters.set_item("use_karras_sigmas", options.use_karras_sigmas)?;
+        parameters.set_item("eta", made.options.eta)?;
+        parameters.set_item("timestep_spacing", made.options.timestep_spacing.map(TimestepSpacing::name))?;
+        parameters.set_item("use_karras_sigmas", made.options.use_karras_sigmas)?;
         let truncation = |cut: pipeline::PromptTruncation| {
             let crate::tokenizer::Truncation { kept, total, dropped_text } = cut.truncation;
             Py::new(py, Truncation { prompt: cut.field, kept, total, dropped_text })

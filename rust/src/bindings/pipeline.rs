@@ -76,7 +76,7 @@ impl Pipeline {
         let made = observed(py, on_step, &cancel, |observer, cancel| {
             lock(&self.inner, cancel)?.generate(&params, &sampler, observer, cancel)
         })?;
-        Generation::new(py, made, &params, &sampler.options)
+        Generation::new(py, made, &params)
     }
 
     #[pyo3(signature = (prompt, **parameters))]

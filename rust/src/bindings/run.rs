@@ -97,11 +97,13 @@ pub fn observed<T: Send>(
 }
 
 fn attend(on_step: Option<&Py<PyAny>>, step: Option<Step>) -> PyResult<()> {
-    Python::attach(|py| {
+    // An interpreter that is on its way out hears nothing more.
+    let attached = Python::try_attach(|py| {
         py.check_signals()?;
         if let (Some(callback), Some(step)) = (on_step, step) {
             callback.call1(py, (step::Step(step),))?;
         }
         Ok(())
-    })
+    });
+    attached.unwrap_or_else(|| Err(Error::Cancelled.into()))
 }

@@ -92,6 +92,8 @@ pub struct Generation {
     pub residency_events: Vec<String>,
     /// The scheduler that drew.
     pub scheduler: SchedulerKind,
+    /// Its options, every one filled in.
+    pub options: SchedulerOptions,
 }
 
 impl Pipeline {
@@ -144,6 +146,7 @@ impl Pipeline {
             warnings: ineffective(params),
             residency_events: self.residency_events(),
             scheduler: kind,
+            options: sampler.options.resolved(kind, &self.model.scheduler),
         })
     }
 

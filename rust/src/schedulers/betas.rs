@@ -68,13 +68,10 @@ impl Betas {
                     Some(beta) => Ok(beta as f32),
                     None => Err(bad("trained_betas", beta, &allowed)),
                 });
-                return Ok(Self {
-                    count,
-                    start,
-                    end,
-                    schedule: BetaSchedule::Linear,
-                    trained: Some(betas.collect::<Result<_>>()?),
-                });
+                // The formula is not used, but dpm++ rounds its timesteps by the name of this one.
+                let cosine = fields.get("beta_schedule").and_then(Value::as_str) == Some("squaredcos_cap_v2");
+                let schedule = if cosine { BetaSchedule::SquaredcosCapV2 } else { BetaSchedule::Linear };
+                return Ok(Self { count, start, end, schedule, trained: Some(betas.collect::<Result<_>>()?) });
             }
         };
         Ok(Self { count, start, end, schedule, trained: None })

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepSpacing, at, combine, to_f32};
+use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepSpacing, at, combine, divide, to_f32};
 use crate::error::{Error, Result};
 
 /// diffusers' `DDIMScheduler`.
@@ -107,9 +107,9 @@ impl Scheduler for Ddim {
         let (output, sample) = to_f32(model_output, sample)?;
         let (alpha, beta) = (step.alpha_prod_sqrt, step.beta_prod_sqrt);
         let (original, epsilon) = match self.prediction_type {
-            PredictionType::Epsilon => ((combine(1.0, &sample, -beta, &output)? / f64::from(alpha))?, output),
+            PredictionType::Epsilon => (divide(&combine(1.0, &sample, -beta, &output)?, alpha)?, output),
             PredictionType::Sample => {
-                let epsilon = (combine(1.0, &sample, -alpha, &output)? / f64::from(beta))?;
+                let epsilon = divide(&combine(1.0, &sample, -alpha, &output)?, beta)?;
                 (output, epsilon)
             }
             PredictionType::VPrediction => {

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::sigmas::{TrainSigmas, finish, karras, last_sigma};
 use super::spacing::{leading, linspace, trailing};
 use super::{BetaSchedule, FinalSigmasType, NoiseSource, PredictionType, Run, Scheduler, SolverType, StepOutput};
-use super::{TimestepSpacing, at, combine, to_f32};
+use super::{TimestepSpacing, at, combine, divide, to_f32};
 use crate::error::{Error, Result};
 
 /// Runs shorter than this end with a first-order step where `lower_order_final` is set.
@@ -161,7 +161,7 @@ impl Scheduler for DpmSolverMultistep {
         let dtype = sample.dtype();
         let (output, sample) = to_f32(model_output, sample)?;
         let original = match self.prediction_type {
-            PredictionType::Epsilon => (combine(1.0, &sample, -step.sigma, &output)? / f64::from(step.alpha))?,
+            PredictionType::Epsilon => divide(&combine(1.0, &sample, -step.sigma, &output)?, step.alpha)?,
             PredictionType::Sample => output,
             PredictionType::VPrediction => combine(step.alpha, &sample, -step.sigma, &output)?,
         };

@@ -1,13 +1,13 @@
 //! Euler's method in sigma: Karras et al. (2022), algorithm 2 without churn.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::betas::torch_linspace;
 use super::sigmas::{TrainSigmas, finish, karras, last_sigma};
 use super::{
     InterpolationType, NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepSpacing, TimestepType, at,
 };
-use super::{combine, to_f32};
+use super::{combine, divide, to_f32};
 use crate::error::Result;
 
 /// diffusers' `EulerDiscreteScheduler`.
@@ -29,24 +29,24 @@ impl Euler {
         let config = &run.config;
         let train = TrainSigmas::new(&run.alphas_cumprod);
         let mut timesteps = to_f32_values(run.timesteps());
-        let mut sigmas = train.at(&timesteps);
-        let mut last = last_sigma(config, &train);
-        if config.interpolation_type == InterpolationType::LogLinear {
-            let logs = torch_linspace((train.last() as f32).ln(), (train.first() as f32).ln(), timesteps.len() + 1);
-            sigmas = logs.into_iter().map(|log| f64::from(log.exp())).collect();
-            // diffusers appends its final sigma to one sigma too many, so that it is never reached.
-            if !config.use_karras_sigmas {
-                last = sigmas.pop().unwrap_or(last);
+        let mut sigmas = match config.interpolation_type {
+            InterpolationType::Linear => train.at(&timesteps),
+            InterpolationType::LogLinear => {
+                let logs = torch_linspace((train.last() as f32).ln(), (train.first() as f32).ln(), run.steps + 1);
+                logs.into_iter().map(|log| f64::from(log.exp())).collect()
             }
-        }
+        };
         if config.use_karras_sigmas {
             let ends = sigmas.first().zip(sigmas.last()).map_or((1.0, 1.0), |(from, to)| (*from, *to));
             sigmas = karras(config, ends.0, ends.1, run.steps);
             timesteps = to_f32_values(train.timesteps_of(&sigmas));
         }
-        let sigmas = finish(sigmas, last)?;
+        let mut sigmas = finish(sigmas, last_sigma(config, &train))?;
         if config.timestep_type == TimestepType::Continuous && config.prediction_type == PredictionType::VPrediction {
             timesteps = sigmas[..sigmas.len() - 1].iter().map(|&s| f64::from(0.25 * (s as f32).ln())).collect();
+        } else {
+            // diffusers has one log-linear sigma too many, so that the final one is never reached.
+            sigmas.truncate(timesteps.len() + 1);
         }
         let steps = sigmas.windows(2).map(|pair| Step { sigma: pair[0] as f32, next: pair[1] as f32 }).collect();
         Ok(Self {
@@ -72,7 +72,7 @@ pub(super) fn init_noise_sigma(sigmas: &[f64], spacing: TimestepSpacing) -> f64 
 
 /// `sample / (sigma ** 2 + 1) ** 0.5`: a sample of unit variance.
 pub(super) fn unit_variance(sample: &Tensor, sigma: f32) -> Result<Tensor> {
-    Ok((sample / f64::from((sigma * sigma + 1.0).sqrt()))?)
+    divide(&sample.to_dtype(DType::F32)?, (sigma * sigma + 1.0).sqrt())?.to_dtype(sample.dtype()).map_err(Into::into)
 }
 
 /// The sample that goes along the derivative from `sigma` to `to`, and the clean sample foreseen, all in f32.
@@ -88,10 +88,10 @@ pub(super) fn advance(
         PredictionType::Sample => output.clone(),
         PredictionType::VPrediction => {
             let square = sigma * sigma + 1.0;
-            ((output * f64::from(-sigma / square.sqrt()))? + (sample / f64::from(square))?)?
+            ((output * f64::from(-sigma / square.sqrt()))? + divide(sample, square)?)?
         }
     };
-    let derivative = ((sample - &original)? / f64::from(sigma))?;
+    let derivative = divide(&(sample - &original)?, sigma)?;
     Ok((combine(1.0, sample, to - sigma, &derivative)?, original))
 }
 

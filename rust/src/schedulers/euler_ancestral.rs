@@ -25,7 +25,8 @@ struct Step {
 impl Step {
     fn new(from: f32, to: f32) -> Self {
         let up = (to * to * (from * from - to * to) / (from * from)).sqrt();
-        Self { sigma: from, down: (to * to - up * up).sqrt(), up }
+        // After a long way down the difference can round to just below zero.
+        Self { sigma: from, down: (to * to - up * up).max(0.0).sqrt(), up }
     }
 }
 

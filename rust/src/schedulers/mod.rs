@@ -103,6 +103,13 @@ impl SchedulerKind {
     }
 }
 
+impl SchedulerKind {
+    /// Whether it can take the noise levels of Karras et al. (2022).
+    const fn has_karras_sigmas(self) -> bool {
+        matches!(self, Self::Euler | Self::Dpmpp2m)
+    }
+}
+
 impl fmt::Display for SchedulerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -127,6 +134,20 @@ pub struct SchedulerOptions {
     pub timestep_spacing: Option<TimestepSpacing>,
     /// euler and dpm++-2m: replaces the configuration's choice. Other kinds take no `true`.
     pub use_karras_sigmas: Option<bool>,
+}
+
+impl SchedulerOptions {
+    /// The options with what is left open filled in, by the configuration or else by what `kind`'s class defaults to.
+    #[must_use]
+    pub fn resolved(self, kind: SchedulerKind, config: &SchedulerConfig) -> Self {
+        let default = if kind == SchedulerKind::Ddim { TimestepSpacing::Leading } else { TimestepSpacing::Linspace };
+        let karras = kind.has_karras_sigmas() && config.use_karras_sigmas;
+        Self {
+            eta: self.eta,
+            timestep_spacing: Some(self.timestep_spacing.or(config.timestep_spacing).unwrap_or(default)),
+            use_karras_sigmas: Some(self.use_karras_sigmas.unwrap_or(karras)),
+        }
+    }
 }
 
 /// Prepares a run of `num_inference_steps` steps.
@@ -154,8 +175,7 @@ pub fn create(
     if options.eta != 0.0 && kind != SchedulerKind::Ddim {
         return Err(Error::invalid("eta", options.eta, format!("0 with {kind}: only ddim has an eta")));
     }
-    let has_karras = matches!(kind, SchedulerKind::Euler | SchedulerKind::Dpmpp2m);
-    if options.use_karras_sigmas == Some(true) && !has_karras {
+    if options.use_karras_sigmas == Some(true) && !kind.has_karras_sigmas() {
         return Err(Error::invalid(
             "use_karras_sigmas",
             true,
@@ -163,14 +183,10 @@ pub fn create(
         ));
     }
     config.check_supported(kind)?;
-    let default_spacing =
-        if kind == SchedulerKind::Ddim { TimestepSpacing::Leading } else { TimestepSpacing::Linspace };
+    let options = options.resolved(kind, config);
     let run = Run {
-        config: SchedulerConfig {
-            use_karras_sigmas: options.use_karras_sigmas.unwrap_or(config.use_karras_sigmas),
-            ..config.clone()
-        },
-        spacing: options.timestep_spacing.or(config.timestep_spacing).unwrap_or(default_spacing),
+        config: SchedulerConfig { use_karras_sigmas: options.use_karras_sigmas == Some(true), ..config.clone() },
+        spacing: options.timestep_spacing.unwrap_or(TimestepSpacing::Leading),
         steps: num_inference_steps,
         alphas_cumprod: config.betas.alphas_cumprod()?,
     };
@@ -218,6 +234,12 @@ fn at<T>(steps: &[T], index: usize) -> Result<&T> {
 /// The network's output and the sample in f32.
 fn to_f32(model_output: &Tensor, sample: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((model_output.to_dtype(DType::F32)?, sample.to_dtype(DType::F32)?))
+}
+
+/// `x / y` element by element. candle divides by a number by multiplying with its reciprocal, whose rounding steps
+/// from large sigmas would blow up.
+fn divide(x: &Tensor, y: f32) -> Result<Tensor> {
+    Ok(x.broadcast_div(&Tensor::new(y, x.device())?)?)
 }
 
 /// `a * x + b * y`.

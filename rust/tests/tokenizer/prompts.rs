@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use sd_rbee::tokenizer::{ClipTokenizer, MAX_PROMPT_BYTES};
+use sd_rbee::params::MAX_PROMPT_BYTES;
+use sd_rbee::tokenizer::ClipTokenizer;
 use tempfile::tempdir;
 
 use super::{POLLEN, copy};

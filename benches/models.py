@@ -1,0 +1,61 @@
+"""What to measure with: the embedded model, a random checkpoint of a published shape, or a folder."""
+
+import json
+import sys
+import tempfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sd_rbee import models
+from tools.random_checkpoint import PRESETS, write_checkpoint
+
+# Enough for a mean over steps: a full-size model takes half a minute a step in the slowest engine.
+_STEPS = 4
+_GUIDANCE = 7.5
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model and how to draw with it.
+
+    Attributes:
+        name: What was asked for.
+        folder: Where it is, in diffusers layout.
+        steps: Sampling steps of a picture.
+        guidance: Guidance scale of a picture.
+    """
+
+    name: str
+    folder: Path
+    steps: int
+    guidance: float
+
+
+def default_cache() -> Path:
+    """Where random checkpoints are kept from run to run."""
+    return Path(tempfile.gettempdir()) / "sd-rbee-benches"
+
+
+def resolve(name: str, cache: Path, steps: int | None) -> Model:
+    """The model of a preset's name, an alias or a path; a preset's checkpoint is written where it is not there yet.
+
+    Raises:
+        sd_rbee.ModelNotFoundError: It is none of them.
+        OSError: The checkpoint cannot be written.
+    """
+    folder = _random_checkpoint(name, cache) if name in PRESETS else models.resolve(name)
+    own = folder / "generation_config.json"
+    settings = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    steps = steps or settings.get("num_inference_steps", _STEPS)
+    return Model(name, folder, steps, settings.get("guidance_scale", _GUIDANCE))
+
+
+def _random_checkpoint(preset: str, cache: Path) -> Path:
+    # f16 is what is published, and what all engines widen to the f32 that they are measured in.
+    config = replace(PRESETS[preset], dtype="f16")
+    folder = cache / f"{preset}-{zlib.crc32(repr(config).encode()):08x}"
+    if not (folder / "model_index.json").is_file():
+        print(f"writing random weights of {preset} into {folder}", file=sys.stderr)
+        write_checkpoint(config, folder)
+    return folder

@@ -1,0 +1,41 @@
+"""Parts as this package computes them, with its own networks or with candle's."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benches.engines import PROMPT, SEED
+from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Part, Parts
+from sd_rbee.backend import native
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+def load(engine: str, folder: Path, steps: int, guidance: float) -> Parts:
+    pipe = native.Pipeline.load(str(folder), device="cpu", dtype="f32", engine=engine)
+    shape = pipe.latent_shape(pipe.defaults["height"], pipe.defaults["width"])
+    latents = native.Generator(LATENTS_SEED).randn((1, *shape))
+    sample = _stacked(*[latents] * GUIDED)
+    embeddings = _stacked(pipe.encode_prompt(""), pipe.encode_prompt(PROMPT))
+
+    def draw() -> native.Image:
+        made = pipe.generate(
+            PROMPT, num_inference_steps=steps, guidance_scale=guidance, seed=SEED, scheduler="ddim", eta=0.0
+        )
+        return made.images[0]
+
+    return {
+        "unet": Part(lambda: pipe.predict(sample, TIMESTEP, embeddings), _bytes),
+        "vae": Part(lambda: pipe.vae_decode(latents), _bytes),
+        "picture": Part(draw, _bytes),
+    }
+
+
+def _bytes(values: "Buffer") -> bytes:
+    return memoryview(values).tobytes()
+
+
+def _stacked(*tensors: native.Tensor) -> "Buffer":
+    """Tensors of a batch of one as one batch."""
+    shape = (len(tensors), *tensors[0].shape[1:])
+    return memoryview(b"".join(map(_bytes, tensors))).cast("f", shape=shape)

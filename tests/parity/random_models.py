@@ -1,0 +1,75 @@
+"""Tiny models of any shape that the configurations allow, drawn from a seed."""
+
+from pathlib import Path
+
+from draws import draw
+from tools.random_checkpoint import (
+    CheckpointConfig,
+    ClipTextConfig,
+    SchedulerConfig,
+    TokenizerConfig,
+    UNetConfig,
+    VaeConfig,
+    write_checkpoint,
+)
+
+
+def random_model(seed: int) -> CheckpointConfig:
+    """A model whose widths, depths, blocks, heads, activations, dtypes and prediction are all drawn."""
+    random = draw(seed, "model")
+    groups = random.choice((1, 2, 3))
+    levels = random.randint(1, 4)
+    heads = [random.choice((1, 2, 4)) for _ in range(levels)]
+    # Even for the time embedding, whole groups and whole heads at every level.
+    channels = [2 * groups * 4 * random.randint(1, 2) for _ in range(levels)]
+    has_attention = [random.random() < 0.6 for _ in range(levels)]
+    text_heads = random.choice((1, 2, 3))
+    width = 8 * text_heads * random.randint(1, 3)
+    latent_channels = random.choice((4, 6, 8))
+    vae_levels = random.randint(1, 3)
+    return CheckpointConfig(
+        tokenizer=TokenizerConfig(vocab_size=random.randint(514, 700), pad_token=random.choice(("!", "<|endoftext|>"))),
+        text_encoder=ClipTextConfig(
+            hidden_size=width,
+            intermediate_size=random.randint(8, 80),
+            num_hidden_layers=random.randint(1, 3),
+            num_attention_heads=text_heads,
+            max_position_embeddings=random.randint(5, 77),
+            hidden_act=random.choice(("quick_gelu", "gelu")),
+            projection_dim=width,
+        ),
+        unet=UNetConfig(
+            sample_size=8,
+            in_channels=latent_channels,
+            out_channels=latent_channels,
+            block_out_channels=channels,
+            down_block_types=["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in has_attention],
+            mid_block_type=random.choice(("UNetMidBlock2DCrossAttn", None)),
+            up_block_types=["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(has_attention)],
+            layers_per_block=[random.randint(1, 2) for _ in range(levels)],
+            transformer_layers_per_block=random.randint(1, 2),
+            attention_head_dim=heads,
+            cross_attention_dim=width,
+            use_linear_projection=random.random() < 0.5,
+            norm_num_groups=groups,
+        ),
+        vae=VaeConfig(
+            sample_size=8 << (vae_levels - 1),
+            latent_channels=latent_channels,
+            block_out_channels=[groups * 4 * random.randint(1, 3) for _ in range(vae_levels)],
+            layers_per_block=random.randint(1, 2),
+            norm_num_groups=groups,
+            scaling_factor=random.uniform(0.1, 1.5),
+            use_quant_conv=random.random() < 0.7,
+            use_post_quant_conv=random.random() < 0.7,
+            mid_block_add_attention=random.random() < 0.7,
+        ),
+        scheduler=SchedulerConfig(prediction_type=random.choice(("epsilon", "v_prediction"))),
+        text_encoder_prefix=random.choice(("text_model.", "")),
+        dtype=random.choice(("f32", "f16", "bf16")),
+    )
+
+
+def write_random_model(seed: int, folder: Path) -> Path:
+    """Writes it in diffusers layout."""
+    return write_checkpoint(random_model(seed), folder, seed=seed)

@@ -1,0 +1,54 @@
+"""Networks of random shapes against transformers and diffusers, live."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fidelity
+import needs_torch  # noqa: F401
+from draws import draw, seeds
+from random_models import write_random_model
+from sd_rbee import models
+from sd_rbee.backend import native
+from tools.reference.networks import Networks
+
+pytestmark = pytest.mark.parity
+
+_PROMPTS = ("", "a robot", "Ünï-code, 42 tomatoes & an owl's hat! " * 20)
+
+
+def _assert_same_networks(folder: Path, seed: int) -> None:
+    ours = native.Pipeline.load(str(folder), device="cpu", dtype="f32")
+    theirs = Networks(folder)
+    random = draw(seed, "inputs")
+    for prompt in _PROMPTS:
+        expected = theirs.encode_prompt(prompt)
+        assert fidelity.relative_rms(ours.encode_prompt(prompt), expected) <= fidelity.NETWORK
+    embeddings = np.repeat(np.asarray(ours.encode_prompt("a robot")), 2, axis=0)
+    multiple = ours.size_multiple
+    # The UNet halves its sizes, rounding up; sizes that it cannot halve evenly are part of the test.
+    height, width = (random.randint(5, 12) * multiple for _ in range(2))
+    channels, *sides = ours.latent_shape(height, width)
+    sample = np.asarray(native.Generator(seed).randn([2, channels, *sides]))
+    for timestep in (999.0, random.uniform(1, 998), 0.0):
+        expected = theirs.predict(sample.data, timestep, embeddings.data)
+        predicted = ours.predict(sample.data, timestep, embeddings.data)
+        assert fidelity.relative_rms(predicted, expected) <= fidelity.NETWORK
+    latents = sample[:1]
+    decoded = ours.vae_decode(latents.data)
+    assert fidelity.relative_rms(decoded, theirs.vae_decode(latents.data)) <= fidelity.NETWORK
+    pixels = np.clip(np.asarray(decoded), -1, 1)
+    assert fidelity.relative_rms(ours.vae_encode(pixels.data), theirs.vae_encode(pixels.data)) <= fidelity.NETWORK
+    sampled = ours.vae_encode(pixels.data, seed=seed)
+    assert fidelity.relative_rms(sampled, theirs.vae_encode(pixels.data, seed=seed)) <= fidelity.NETWORK
+
+
+@pytest.mark.parametrize("seed", seeds(25))
+def test_random_model(seed: int, tmp_path: Path) -> None:
+    _assert_same_networks(write_random_model(seed, tmp_path / "model"), seed)
+
+
+@pytest.mark.parametrize("seed", seeds(2))
+def test_embedded_model(seed: int) -> None:
+    _assert_same_networks(models.resolve("pollen"), seed)

@@ -1,0 +1,75 @@
+"""The benchmarks run, and their figures are what they claim to be."""
+
+import json
+import math
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benches.samples import Comparison, relative_rms
+
+ROOT = Path(__file__).parent.parent
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benches", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_engines_do_the_same_work_in_turns() -> None:
+    done = bench("--parts", "unet,memory", "--against", "candle", "--repeat", "2", "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    run: dict[str, Any] = json.loads(done.stdout)
+    assert run["environment"]["threads"] == 1
+    assert run["skipped"] == ([] if sys.platform != "win32" else run["skipped"])
+    unet = run["comparisons"][0]
+    assert (unet["part"], unet["against"]) == ("UNet step, guided", "candle")
+    assert 0 < unet["apart"] < 5e-3
+    for engine in ("native", "other"):
+        assert len(unet[engine]["samples"]) == 2
+        assert 0 < unet[engine]["min"] <= unet[engine]["median"]
+    pairs = zip(unet["native"]["samples"], unet["other"]["samples"], strict=True)
+    assert unet["ratio"]["samples"] == [other / native for native, other in pairs]
+    if sys.platform != "win32":
+        memory = run["comparisons"][1]
+        # A model of 20 MB in an interpreter: more than either, less than a mistaken unit would give.
+        assert 30 < memory["native"]["min"] < 1000
+
+
+def test_an_engine_that_cannot_is_told_and_skipped(tmp_path: Path) -> None:
+    # candle's UNet has 32 groups in its norms whatever the configuration says.
+    done = bench("--model", "tiny", "--parts", "vae", "--against", "candle", "--cache", str(tmp_path), "--json")
+    assert done.returncode == 1
+    run = json.loads(done.stdout)
+    assert run["comparisons"] == []
+    assert [line.split(":")[0] for line in run["skipped"]] == ["candle"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--parts", "unet,soup"), ("--repeat", "0"), ("--model", "nothing-of-this-name"), ("--threads", "-1")]
+)
+def test_wrong_arguments_are_named(arguments: tuple[str, str]) -> None:
+    done = bench(*arguments)
+    assert done.returncode == 2
+    assert f"{arguments[0]}: " in done.stderr
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    compared = Comparison("decode", "s", "candle", native=[1.0, 2.0, 4.0], other=[3.0, 4.0, 40.0])
+    assert compared.ratios == [3.0, 2.0, 10.0]
+    assert compared.as_json()["ratio"] == {"min": 2.0, "median": 3.0, "max": 10.0, "samples": [3.0, 2.0, 10.0]}
+    assert Comparison("decode", "s", None, native=[1.0]).as_json()["ratio"] is None
+
+
+def test_relative_rms(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("ours", "theirs", "short")]
+    for file, values in zip(files, ([3.0, 0.0], [4.0, 0.0], [4.0]), strict=True):
+        file.write_bytes(array("f", values).tobytes())
+    ours, theirs, short = files
+    assert math.isclose(relative_rms(ours, theirs, "f"), 0.25)
+    with pytest.raises(ValueError, match=r"^outputs: got 1 values and 2, "):
+        relative_rms(short, theirs, "f")

@@ -1,0 +1,91 @@
+"""What each network of a model is given, the same for both sides."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tools.goldens.inputs import normal
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+# Most values of a stored sample.
+SAMPLE = 1024
+PROMPTS = ("", "a robot", "a Red apple next to a blue guitar, \U0001f916 \u732b! " * 4)
+# Height, width, timestep and tokens; odd sizes are not halved evenly on the way down.
+_UNET: tuple[tuple[int, int, float, int | None], ...] = (
+    (16, 16, 999.0, None),
+    (8, 24, 500.5, 7),
+    (5, 7, 261.0, None),
+    (12, 4, 0.0, 1),
+)
+_DECODE = ((1, 8, 8), (2, 3, 10), (1, 16, 16))
+_ENCODE = ((1, 8, 8), (2, 3, 10), (1, 16, 16))
+
+
+class Networks(Protocol):
+    """The networks of a model: the native pipeline, or `tools.reference.networks`. All values given are f32."""
+
+    def encode_prompt(self, text: str) -> ArrayLike: ...
+    def predict(self, sample: "Buffer", timestep: float, embeddings: "Buffer") -> ArrayLike: ...
+    def vae_decode(self, latents: "Buffer") -> ArrayLike: ...
+    def vae_encode(self, pixels: "Buffer", *, seed: int | None = None) -> ArrayLike: ...
+
+
+def folder_cases(folder: Path, checkpoint: str, seed: int = 100) -> list[dict[str, Any]]:
+    """The cases of the model in `folder`, which they call `checkpoint`; their inputs are drawn from `seed` on."""
+    unet, vae, text = (_config(folder / part) for part in ("unet", "vae", "text_encoder"))
+    tokens, width = text["max_position_embeddings"], text["hidden_size"]
+    # Pixels to a latent, along a side.
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    made: list[dict[str, Any]] = [{"part": "text_encoder", "text": prompt} for prompt in PROMPTS]
+    for number, (height, width_, timestep, count) in enumerate(_UNET):
+        batch = 2 if number == 0 else 1
+        shape, text_shape = [batch, unet["in_channels"], height, width_], [batch, count or tokens, width]
+        made.append({"part": "unet", "shape": shape, "timestep": timestep, "text_shape": text_shape})
+    for batch, height, width_ in _DECODE:
+        made.append({"part": "vae_decode", "shape": [batch, vae["latent_channels"], height, width_]})
+    for noise_seed, (batch, height, width_) in zip((None, 7, 11), _ENCODE, strict=True):
+        shape = [batch, 3, factor * height, factor * width_]
+        made.append({"part": "vae_encode", "shape": shape, "noise_seed": noise_seed})
+    return [{"checkpoint": checkpoint, **case, "seed": seed + number} for number, case in enumerate(made)]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def run(networks: Networks, case: dict[str, Any]) -> NDArray[np.generic]:
+    """The output of one case."""
+
+    def inputs(name: str, offset: int = 0) -> memoryview:
+        return normal(case["seed"] + offset, case[name]).data
+
+    match case["part"]:
+        case "text_encoder":
+            return np.asarray(networks.encode_prompt(case["text"]))
+        case "unet":
+            return np.asarray(networks.predict(inputs("shape"), case["timestep"], inputs("text_shape", 1000)))
+        case "vae_decode":
+            return np.asarray(networks.vae_decode(inputs("shape")))
+        case "vae_encode":
+            pixels = np.clip(inputs("shape"), -1, 1).data
+            return np.asarray(networks.vae_encode(pixels, seed=case["noise_seed"]))
+        case part:
+            raise ValueError(f"part: got {part!r}, allowed are text_encoder, unet, vae_decode, vae_encode")
+
+
+def sample(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Values from all over the tensor, at most `SAMPLE`; all of a smaller one."""
+    flat = values.ravel()
+    # An odd stride walks through all columns of the usual even widths.
+    return flat[:: -(-flat.size // SAMPLE) | 1]
+
+
+def rms(values: NDArray[np.generic]) -> float:
+    """Root mean square of the whole tensor."""
+    return float(np.sqrt(np.mean(np.asarray(values, np.float64) ** 2)))

@@ -1,0 +1,39 @@
+"""Whole pictures of the embedded model, of every scheduler."""
+
+from typing import Any
+
+from sd_rbee import models
+from tools.goldens.digest import digest
+from tools.goldens.rows import differences
+from tools.goldens.store import Golden
+from tools.reference.pipeline import Pipeline
+
+DEFAULTS: dict[str, Any] = {
+    "num_inference_steps": 20,
+    "guidance_scale": 3.5,
+    "height": 128,
+    "width": 128,
+}
+CASES: tuple[dict[str, Any], ...] = (
+    {"prompt": "a robot", "scheduler": "ddim", "seed": 7},
+    {"prompt": "a red apple", "scheduler": "ddim", "seed": 8, "eta": 0.7},
+    {"prompt": "a guitar", "scheduler": "euler", "seed": 9, "negative_prompt": "blue"},
+    {"prompt": "a cat", "scheduler": "euler", "seed": 10, "use_karras_sigmas": True, "num_images_per_prompt": 2},
+    {"prompt": "a rocket", "scheduler": "euler-ancestral", "seed": 11, "timestep_spacing": "linspace"},
+    {"prompt": "a green dragon", "scheduler": "dpm++-2m", "seed": 2**64 - 1},
+    {"prompt": "a house", "scheduler": "dpm++-2m", "seed": 12, "use_karras_sigmas": True, "num_inference_steps": 25},
+    {"prompt": "a flower", "scheduler": "ddim", "seed": 13, "height": 96, "width": 160, "guidance_scale": 1.0},
+    {"prompt": "\u732b \U0001f916 <|endoftext|>", "scheduler": "ddim", "seed": 14, "timestep_spacing": "leading"},
+)
+
+
+def make() -> Golden:
+    """Each case is one call; its array holds the pictures, packed by `differences`."""
+    folder = models.resolve("pollen")
+    pipeline = Pipeline(folder)
+    golden = Golden([], facts={"pollen": digest(folder)})
+    for number, case in enumerate(CASES):
+        arguments = {**DEFAULTS, **case}
+        golden.arrays[str(number)] = differences(pipeline.generate(**arguments))
+        golden.cases.append(arguments)
+    return golden

@@ -1,0 +1,21 @@
+"""Networks of tiny models with random weights."""
+
+import tempfile
+from pathlib import Path
+
+from tools.goldens.checkpoints import CHECKPOINTS, mean_magnitude
+from tools.goldens.networks import add
+from tools.goldens.store import Golden
+from tools.random_checkpoint import write_checkpoint
+from tools.reference import networks
+
+
+def make() -> Golden:
+    """Each case is one forward; its arrays hold values from all over the output."""
+    golden = Golden([], facts={"mean_magnitude": {}})
+    for name, config in CHECKPOINTS.items():
+        with tempfile.TemporaryDirectory() as path:
+            folder = write_checkpoint(config, Path(path) / "model")
+            golden.facts["mean_magnitude"][name] = mean_magnitude(folder, config)
+            add(golden, networks.Networks(folder), folder, name)
+    return golden

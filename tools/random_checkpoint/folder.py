@@ -1,0 +1,65 @@
+"""A whole checkpoint in diffusers layout."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.random_checkpoint.config import CheckpointConfig, json_configs
+from tools.random_checkpoint.safetensors import write_safetensors
+from tools.random_checkpoint.tensors import Specs
+from tools.random_checkpoint.text_encoder import clip_text_model
+from tools.random_checkpoint.tokenizer import write_tokenizer
+from tools.random_checkpoint.unet import unet
+from tools.random_checkpoint.vae import autoencoder_kl
+
+INDEX = "model_index.json"
+
+
+def specs(config: CheckpointConfig) -> dict[str, Specs]:
+    """The tensors of every weights file, by its path in the folder.
+
+    Raises:
+        ValueError: The configuration contradicts itself; raised as the tensors are asked for.
+    """
+    text = clip_text_model(config.text_encoder, config.tokenizer.vocab_size, config.text_encoder_prefix)
+    return {
+        "text_encoder/model.safetensors": text,
+        "unet/diffusion_pytorch_model.safetensors": unet(config.unet),
+        "vae/diffusion_pytorch_model.safetensors": autoencoder_kl(config.vae),
+    }
+
+
+def write_checkpoint(
+    config: CheckpointConfig,
+    folder: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    on_file: Callable[[str], object] = lambda _: None,
+) -> Path:
+    """Writes a model with random weights. Its `model_index.json` comes last: where it is, the rest is whole.
+
+    Args:
+        config: What to write.
+        folder: Where to; made if it is not there, and must be empty.
+        seed: Of the weights, 0 or more. One seed gives one value for a name and a shape, in any configuration.
+        on_file: Called with the path in the folder of each weights file before it is written.
+
+    Raises:
+        ValueError: A negative seed, or a configuration that contradicts itself.
+        FileExistsError: The folder is not empty.
+    """
+    folder = Path(folder)
+    if seed < 0:
+        raise ValueError(f"seed: got {seed}, allowed is 0 or more")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"folder: {folder} is not empty, allowed is a new or an empty one")
+    for component in ("tokenizer", "text_encoder", "unet", "vae", "scheduler"):
+        (folder / component).mkdir(parents=True, exist_ok=True)
+    write_tokenizer(folder / "tokenizer", config.tokenizer, config.text_encoder.max_position_embeddings)
+    for path, tensors in specs(config).items():
+        on_file(path)
+        write_safetensors(folder / path, tensors, config.dtype, seed)
+    for path, contents in json_configs(config).items():
+        (folder / path).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8", newline="\n")
+    return folder

@@ -1,0 +1,58 @@
+"""diffusers' StableDiffusionPipeline."""
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tools.reference import schedulers
+
+
+class Pipeline:
+    """A model folder in diffusers layout, computed in f32."""
+
+    def __init__(self, folder: Path) -> None:
+        pipeline_class: Any = diffusers.StableDiffusionPipeline
+        self._pipeline = pipeline_class.from_pretrained(folder)
+        for network in (self._pipeline.text_encoder, self._pipeline.unet, self._pipeline.vae):
+            network.float()
+        self._pipeline.set_progress_bar_config(disable=True)
+        # As the pipeline has mended it: it sets steps_offset to 1 and switches clip_sample off.
+        self._config = self._pipeline.scheduler.config
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        num_inference_steps: int,
+        guidance_scale: float,
+        height: int,
+        width: int,
+        seed: int,
+        scheduler: str,
+        negative_prompt: str | None = None,
+        num_images_per_prompt: int = 1,
+        eta: float = 0.0,
+        timestep_spacing: str | None = None,
+        use_karras_sigmas: bool | None = None,
+    ) -> NDArray[np.uint8]:
+        """Pictures (images, height, width, 3), each with a generator of its own: image i is that of seed + i."""
+        scheduler_class = getattr(diffusers, schedulers.CLASSES[scheduler])
+        options = schedulers.options(timestep_spacing, use_karras_sigmas)
+        self._pipeline.scheduler = scheduler_class.from_config({**self._config, **options})
+        drawn = self._pipeline(
+            prompt,
+            negative_prompt=negative_prompt,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            height=height,
+            width=width,
+            num_images_per_prompt=num_images_per_prompt,
+            eta=eta,
+            generator=[torch.Generator().manual_seed(seed + i) for i in range(num_images_per_prompt)],
+            output_type="pil",
+        )
+        return np.stack([np.asarray(image) for image in drawn.images])
