@@ -65,6 +65,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exception(error)
         else:
             click.echo(f"sd-rbee: {message(error, [*generate.params])}", err=True)
+        if isinstance(error, OSError):
+            # It may be stdout's own, which would fail again.
+            _abandon_stdout()
         return exit_code(error)
     return outcome if isinstance(outcome, int) else 0
 
@@ -83,6 +86,6 @@ def _keep_odd_names(stream: TextIO) -> None:
 
 
 def _abandon_stdout() -> None:
-    """The reader is gone; the interpreter's own flush at exit must not complain of it."""
+    """Nobody can read any more; the interpreter's own flush at exit must not complain of it."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
