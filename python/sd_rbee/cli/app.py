@@ -80,6 +80,9 @@ def run(
             traceback.print_exception(error)
         else:
             click.echo(f"{name}: {message(error, _parameters(command))}", err=True)
+        if isinstance(error, OSError):
+            # It may be stdout's own, which would fail again.
+            _abandon_stdout()
         return exit_code(error)
     return outcome if isinstance(outcome, int) else 0
 
@@ -104,6 +107,6 @@ def _keep_odd_names(stream: TextIO) -> None:
 
 
 def _abandon_stdout() -> None:
-    """The reader is gone; the interpreter's own flush at exit must not complain of it."""
+    """Nobody can read any more; the interpreter's own flush at exit must not complain of it."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
