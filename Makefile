@@ -57,7 +57,7 @@ $(VENV)/.made:
 $(INSTALLED): $(VENV)/.made $(SOURCES)
 	rm -rf target/wheels
 	$(PIP) wheel . --no-deps -w target/wheels
-	$(PIP) install target/wheels/*.whl
+	$(PIP) install "$$(ls target/wheels/*.whl)[serve]"
 	$(PIP) install --force-reinstall --no-deps target/wheels/*.whl
 	touch $@
 

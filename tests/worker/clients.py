@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, connect_sse
 from PIL import Image
-
 from serving import PATIENCE, WorkerProcess
 
 

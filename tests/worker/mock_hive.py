@@ -1,6 +1,7 @@
 """A hive and a queen that take calls on a free port, strictly, and fail in the ways that real ones do."""
 
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -232,7 +233,7 @@ def mock_hive(knobs: Knobs | None = None, port: int = 0) -> Iterator[MockHive]:
 
 def intervals(calls: Sequence[Call]) -> list[float]:
     """Seconds between one call and the next."""
-    return [later.at - earlier.at for earlier, later in zip(calls, calls[1:], strict=False)]
+    return [later.at - earlier.at for earlier, later in itertools.pairwise(calls)]
 
 
 def _until(look: Callable[[], list[Call] | None], hive: MockHive) -> list[Call]:

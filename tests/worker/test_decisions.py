@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
-
 from clients import draw, exchange, job_client_lines, job_events, stream, submit, wait_for_status
 from mock_hive import HEARTBEAT, QUEEN, READY, Knobs, intervals, mock_hive, nobody
+from serving import LONG, SMALL, WorkerProcess, failing, idle, serving, shared
+
 from sd_rbee import models
 from sd_rbee.cli.serve import serve
 from sd_rbee.hive import client as hive_client
 from sd_rbee.settings import WorkerSettings
-from serving import LONG, SMALL, WorkerProcess, failing, idle, serving, shared
 
 PROMPT = "a marked-prompt-zebra"
 
@@ -153,7 +153,10 @@ def test_decision_4_a_refusal_is_not_retried_and_the_worker_serves_on() -> None:
 
 
 def test_decision_4_require_callback_ends_the_worker() -> None:
-    with mock_hive(Knobs(statuses=[400])) as hive, WorkerProcess("--callback-url", hive.url, "--require-callback") as worker:
+    with (
+        mock_hive(Knobs(statuses=[400])) as hive,
+        WorkerProcess("--callback-url", hive.url, "--require-callback") as worker,
+    ):
         assert worker.end()[0] == 6
         assert worker.lines[-1] == "sd-rbee: the hive has not taken the ready call"
 
@@ -223,7 +226,14 @@ def test_decision_6_the_token_is_asked_for_and_sent(name: str) -> None:
             assert json.loads(body)["error"]["code"] == "MISSING_API_KEY"
         for path in ("/execute", "/v1/jobs", "/cancel", "/shutdown", "/v1/shutdown", "/v1/admin/shutdown"):
             assert exchange(worker, "POST", path)[0] == 401
-        for wrong in ("Bearer s3cre", "Bearer s3cret2", "Bearer \xff", "Bearer " + "x" * 9000, "bearer s3cret", "s3cret"):
+        for wrong in (
+            "Bearer s3cre",
+            "Bearer s3cret2",
+            "Bearer \xff",
+            "Bearer " + "x" * 9000,
+            "bearer s3cret",
+            "s3cret",
+        ):
             assert exchange(worker, "GET", "/info", headers={"authorization": wrong})[0] == 401
         assert exchange(worker, "GET", "/info", headers={"authorization": "Bearer s3cret"})[0] == 200
         assert exchange(worker, "OPTIONS", "/execute")[0] == 204
@@ -273,7 +283,9 @@ def test_decision_7_a_jobs_reader_may_leave_and_the_result_is_kept() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_decision_8_a_signal_ends_streams_with_an_event_and_the_process_with_0_within_2_s(number: signal.Signals) -> None:
+def test_decision_8_a_signal_ends_streams_with_an_event_and_the_process_with_0_within_2_s(
+    number: signal.Signals,
+) -> None:
     with serving() as worker, stream(worker, LONG) as events:
         next(event for event in events if event.name == "progress")
         waiting = submit(worker, SMALL)
