@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {"prompt": "a robot", "steps": 2, "width": 64, "height":
 LONG: dict[str, Any] = {"prompt": "a robot", "steps": 150, "width": 512, "height": 512, "num_samples": 8}
 PATIENCE = 20.0
 _SERVING = re.compile(r"sd-rbee: serving (\S+) on (http://\S+)")
-_PYTHON = "import sys; from sd_rbee.cli.worker import {name}; sys.argv[0] = 'sd-worker-rbee'; {name}()"
+_PYTHON = "from sd_rbee.cli.worker import {name}; {name}()"
 
 
 def argv(*flags: object, script: str = "") -> list[str]:

@@ -9,7 +9,7 @@ from sd_rbee.engine.errors import DeadlineError
 from sd_rbee.engine.events import Cancelled, Complete, Failed, Preview
 from sd_rbee.engine.job import Job
 from sd_rbee.errors import Cancelled as CancelledError
-from sd_rbee.errors import InvalidParamsError
+from sd_rbee.errors import InferenceError, InvalidParamsError
 from sd_rbee.events import Progress
 from sd_rbee.pipeline import Pipeline
 from sd_rbee.spec import GenerationSpec
@@ -45,6 +45,9 @@ def draw(job: Job, pipeline: Pipeline) -> Complete | Failed | Cancelled:
         # Whatever it is, the next job deserves its turn.
         trace = None if isinstance(error, InvalidParamsError | DeadlineError) else error
         _log.error("%s: %s", job.id, type(error).__name__, exc_info=trace, extra={"job_id": job.id})
+        if not isinstance(error, Exception):
+            # A panic that the bindings let through; who hears of it is to be able to raise it.
+            error = InferenceError(type(error).__name__)
         # The frames hold pictures, and the job is kept.
         return Failed(error.with_traceback(None))
     return Complete(pngs, result.seeds, time.monotonic() - begun, result.notes)

@@ -60,7 +60,7 @@ class Complete:
 class Failed:
     """The job ended in an error."""
 
-    error: BaseException
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True)

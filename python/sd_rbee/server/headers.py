@@ -1,5 +1,6 @@
 """What clients say in headers."""
 
+import re
 from typing import Any
 
 from litestar import Request
@@ -9,6 +10,7 @@ from sd_rbee.server.errors import RequestError
 STREAM, JSON, PNG = "text/event-stream", "application/json", "image/png"
 # What a range stands for; where anything goes, the seed's own: a stream.
 _RANGES = {"*/*": STREAM, "text/*": STREAM, "application/*": JSON, "image/*": PNG}
+_QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
 _MAX_KEY_LENGTH = 256
 
 
@@ -66,10 +68,7 @@ def _weight(parameters: list[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
+            return float(value) if _QUALITY.fullmatch(value) else 0.0
     return 1.0
 
 

@@ -20,6 +20,8 @@ from sd_rbee.server.requests import (
 from sd_rbee.settings import WorkerSettings
 from sd_rbee.spec import GenerationSpec, shorten
 
+# The engine's own limit, known here because a job that cannot be done is better refused than queued.
+_MAX_PROMPT_BYTES = 256 << 10
 # The engine's names of the fields that the wire calls otherwise.
 _WIRE_NAMES = {"num_inference_steps": "steps", "num_images_per_prompt": "num_samples"}
 
@@ -114,6 +116,7 @@ class Orders:
             )
         except InvalidParamsError as error:
             raise on_the_wire(error) from None
+        _check_prompts(spec)
         steps = spec.num_inference_steps or steps
         if steps > limits.max_steps:
             raise InvalidParamsError("steps", str(steps), f"at most {limits.max_steps} on this worker")
@@ -144,6 +147,13 @@ class Orders:
             raise WrongModelError("worker_id", shorten(request.worker_id), settings.worker_id)
         if request.loras:
             raise InvalidParamsError("loras", f"{len(request.loras)} of them", "none: this worker has no adapters")
+
+
+def _check_prompts(spec: GenerationSpec) -> None:
+    for field, text in (("prompt", spec.prompt), ("negative_prompt", spec.negative_prompt or "")):
+        size = len(text.encode())
+        if size > _MAX_PROMPT_BYTES:
+            raise InvalidParamsError(field, f"{size} bytes", f"at most {_MAX_PROMPT_BYTES} bytes")
 
 
 def _check_strength(strength: float) -> None:
