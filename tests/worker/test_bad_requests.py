@@ -10,11 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from clients import draw, encoded, exchange, submit, wait_for_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-from clients import draw, encoded, exchange, submit, wait_for_status
 from serving import SMALL, failing, shared
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -42,7 +41,9 @@ def no_internals(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/execute", "/img2img", "/inpaint", "/v1/jobs", "/cancel"])
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe{}", b'{"prompt": "\xff"}', b"[" * 100_000, b"\0", b'{"prompt":NaN}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe{}", b'{"prompt": "\xff"}', b"[" * 100_000, b"\0", b'{"prompt":NaN}']
+)
 def test_what_is_no_json_is_400(path: str, body: bytes) -> None:
     response = shared().client.post(path, content=body, headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["error"]["code"]) in [(400, "INVALID_JSON"), (422, "INVALID_REQUEST")]
@@ -256,7 +257,12 @@ def test_a_job_that_fails_inside_tells_no_internals_and_the_worker_lives(prompt:
 def test_bytes_that_are_no_http_do_not_matter() -> None:
     from clients import connect
 
-    for data in (b"\0\xff" * 100, b"GET\r\n\r\n", b"POST /execute HTTP/9\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20000):
+    for data in (
+        b"\0\xff" * 100,
+        b"GET\r\n\r\n",
+        b"POST /execute HTTP/9\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20000,
+    ):
         with connect(shared()) as line:
             line.sendall(data)
             line.shutdown(1)

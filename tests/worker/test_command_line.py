@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 import pytest
-
 from clients import draw
 from mock_hive import READY, mock_hive, nobody
+from serving import SMALL, TWINS, WorkerProcess, argv, environment, serving
+
 from sd_rbee.cli.serve import serve
 from sd_rbee.cli.worker_settings import Flags, worker_settings
 from sd_rbee.errors import DeviceError, InvalidParamsError
 from sd_rbee.settings import Limits, WorkerSettings
-from serving import SMALL, TWINS, WorkerProcess, argv, environment, serving
 
 ANY = ("auto", "cpu", "cuda", "metal")
 
@@ -45,14 +45,28 @@ def ended(*flags: object, env: dict[str, str] | None = None, script: str = "") -
 def test_without_flags_the_embedded_model_is_served_on_loopback() -> None:
     plain = settings()
     assert (plain.model, plain.host, plain.port, plain.token) == ("pollen", "127.0.0.1", 8081, None)
-    assert (plain.worker_id, plain.device, plain.dtype, plain.model_version) == ("sd-worker-8081", "auto", "auto", "pollen")
+    assert (plain.worker_id, plain.device, plain.dtype, plain.model_version) == (
+        "sd-worker-8081",
+        "auto",
+        "auto",
+        "pollen",
+    )
     assert plain.limits == Limits()
     assert plain.hive.callback_url is None
 
 
 def test_the_seeds_flags() -> None:
     told = settings(
-        *("--worker-id", "sd-worker-1", "--sd-version", "v1-5", "--port", 8085, "--callback-url", "http://localhost:9999"),
+        *(
+            "--worker-id",
+            "sd-worker-1",
+            "--sd-version",
+            "v1-5",
+            "--port",
+            8085,
+            "--callback-url",
+            "http://localhost:9999",
+        ),
         *("--use-f16", "--model-path", "pollen"),
     )
     assert (told.worker_id, told.model_version, told.port, told.dtype) == ("sd-worker-1", "v1-5", 8085, "f16")
@@ -87,7 +101,18 @@ def test_environment_twins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--worker-id", "w", "--model", "pollen", "--gpu-device", "0", "--port", "8081", "--callback-url", "http://h/x"],
+        [
+            "--worker-id",
+            "w",
+            "--model",
+            "pollen",
+            "--gpu-device",
+            "0",
+            "--port",
+            "8081",
+            "--callback-url",
+            "http://h/x",
+        ],
         [
             *("--worker-id", "w", "--model", "pollen", "--model-ref", "hf:a/b", "--backend", "cpu", "--device", "0"),
             *("--port", "8081", "--callback-url", "http://127.0.0.1:9200/v1/workers/ready"),
@@ -96,8 +121,30 @@ def test_environment_twins(monkeypatch: pytest.MonkeyPatch) -> None:
             *("--worker-id", "w", "--model", "pollen", "--model-ref", "hf:a/b", "--backend", "cpu", "--device", "0"),
             *("--port", "8081", "--hive-url", "http://localhost:7833", "--local-mode"),
         ],
-        ["--worker-id", "w", "--sd-version", "v1-5", "--port", "8081", "--callback-url", "http://h", "--model-path", "pollen"],
-        ["--worker-id", "w", "--model", "pollen", "--device", "0", "--port", "8080", "--queen-url", "http://localhost:7833"],
+        [
+            "--worker-id",
+            "w",
+            "--sd-version",
+            "v1-5",
+            "--port",
+            "8081",
+            "--callback-url",
+            "http://h",
+            "--model-path",
+            "pollen",
+        ],
+        [
+            "--worker-id",
+            "w",
+            "--model",
+            "pollen",
+            "--device",
+            "0",
+            "--port",
+            "8080",
+            "--queen-url",
+            "http://localhost:7833",
+        ],
     ],
     ids=["S0", "G2", "G3", "seed", "G5"],
 )
@@ -198,7 +245,9 @@ def test_a_missing_model_is_one_line_and_3_within_a_second() -> None:
 
 
 def test_a_version_whose_weights_are_nowhere_is_one_line_and_3() -> None:
-    code, lines, _ = ended("--worker-id", "w", "--sd-version", "xl", "--port", 0, "--callback-url", "http://localhost:9999")
+    code, lines, _ = ended(
+        "--worker-id", "w", "--sd-version", "xl", "--port", 0, "--callback-url", "http://localhost:9999"
+    )
     assert (code, lines) == (3, ["sd-rbee: xl is not at hand: say where it is with --model-path"])
 
 
@@ -262,7 +311,13 @@ def test_the_seeds_example_serves_with_nobody_at_its_callback_url() -> None:
 
 def test_twins_alone_start_a_worker() -> None:
     with mock_hive() as hive:
-        env = {"WORKER_ID": "w-env", "PORT": "0", "CALLBACK_URL": hive.url, "SD_VERSION": "v1-5", "MODEL_PATH": "pollen"}
+        env = {
+            "WORKER_ID": "w-env",
+            "PORT": "0",
+            "CALLBACK_URL": hive.url,
+            "SD_VERSION": "v1-5",
+            "MODEL_PATH": "pollen",
+        }
         with serving(env=env):
             body = hive.wait(READY)[0].body
             assert (body["worker_id"], body["model_version"]) == ("w-env", "v1-5")

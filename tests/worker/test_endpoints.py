@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
+from clients import draw, exchange, job_events, picture, submit, wait_for_status
 from PIL import Image
+from serving import LONG, SMALL, idle, shared
 
 import sd_rbee
-from clients import draw, exchange, job_events, picture, submit, wait_for_status
-from serving import LONG, SMALL, idle, shared
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/health"])

@@ -5,20 +5,22 @@ import uuid
 from collections.abc import Mapping
 
 import pytest
-
 from clients import exchange
 from serving import SMALL, WorkerProcess, serving, shared
 
 BODY = json.dumps(SMALL).encode()
 
 
-def code(worker: WorkerProcess, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> tuple[int, str]:
+def code(
+    worker: WorkerProcess, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+) -> tuple[int, str]:
     status, _, data = exchange(worker, method, path, body, headers)
     return status, json.loads(data)["error"]["code"] if status >= 400 else ""
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "x@127.0.0.1", "[::1", "127.0.0.1:x", "a/b", ""]
+    "host",
+    ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "x@127.0.0.1", "[::1", "127.0.0.1:x", "a/b", ""],
 )
 def test_other_names_are_refused(host: str) -> None:
     assert code(shared(), "GET", "/health", {"host": host}) == (403, "HOST_NOT_ALLOWED")
@@ -29,7 +31,9 @@ def test_addresses_and_localhost_are_answered(host: str) -> None:
     assert code(shared(), "GET", "/health", {"host": host}) == (200, "")
 
 
-@pytest.mark.parametrize("origin", ["null", "http://evil.example", "https://localhost", "http://127.0.0.1:1", "file://", ""])
+@pytest.mark.parametrize(
+    "origin", ["null", "http://evil.example", "https://localhost", "http://127.0.0.1:1", "file://", ""]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_pages_of_other_origins_are_refused(origin: str, method: str) -> None:
     path = "/health" if method == "GET" else "/execute"
@@ -67,7 +71,8 @@ def test_origins_and_hosts_that_are_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx", ""]
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx", ""],
 )
 def test_a_body_that_is_not_called_json_is_415(kind: str) -> None:
     assert code(shared(), "POST", "/execute", {"content-type": kind}, BODY) == (415, "UNSUPPORTED_MEDIA_TYPE")
