@@ -277,8 +277,26 @@ values = st.recursive(
     max_leaves=8,
 )
 names = st.sampled_from(
-    ["prompt", "negative_prompt", "steps", "seed", "width", "height", "num_samples", "image", "mask", "strength"]
-    + ["preview", "preview_every", "operation", "loras", "model", "job_id", "init_image", "scheduler"]
+    [
+        "prompt",
+        "negative_prompt",
+        "steps",
+        "seed",
+        "width",
+        "height",
+        "num_samples",
+        "image",
+        "mask",
+        "strength",
+        "preview",
+        "preview_every",
+        "operation",
+        "loras",
+        "model",
+        "job_id",
+        "init_image",
+        "scheduler",
+    ]
 ) | st.text(max_size=8)
 
 
