@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from typing import Any
 
 import pytest
 from clients import draw, exchange, job_events, picture, submit, wait_for_status
@@ -208,7 +209,7 @@ def test_the_three_operations_of_a_hive() -> None:
     from clients import encoded
 
     worker, fields = shared(), {"hive_id": "h", "model": "pollen", "prompt": "a robot"}
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"operation": "image_transform", "input_image": encoded(), "strength": 0.8, "loras": []},
         {"operation": "image_transform", "init_image": encoded(), "seed": None, "worker_id": None},
         {"operation": "image_inpaint", "init_image": encoded(), "mask_image": encoded(format="JPEG")},
