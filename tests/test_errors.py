@@ -19,6 +19,7 @@ TREE = {
     "InvalidParamsError": sd_rbee.SdRbeeError,
     "DeviceError": sd_rbee.SdRbeeError,
     "OutOfMemoryError": sd_rbee.DeviceError,
+    "HiveError": sd_rbee.SdRbeeError,
     "InferenceError": sd_rbee.SdRbeeError,
     "Cancelled": sd_rbee.SdRbeeError,
     "TruncatedPromptWarning": UserWarning,

@@ -40,7 +40,8 @@ def stream(
         connect_sse(client, "POST", path, json=body, headers=dict(headers or {})) as source,
     ):
         assert source.response.status_code == 200, source.response.read()
-        yield map(_event, source.iter_sse())
+        # A comment that keeps the line alive comes out as an event without data.
+        yield (_event(sent) for sent in source.iter_sse() if sent.data)
 
 
 def draw(worker: WorkerProcess, body: Mapping[str, Any], path: str = "/execute") -> list[Event]:
@@ -64,7 +65,7 @@ def job_events(worker: WorkerProcess, job_id: str, last_event_id: int | None = N
     headers = {} if last_event_id is None else {"last-event-id": str(last_event_id)}
     with worker.client.stream("GET", f"/v1/jobs/{job_id}/stream", headers=headers) as response:
         assert response.status_code == 200, response.read()
-        sent = list(EventSource(response).iter_sse())
+        sent = [each for each in EventSource(response).iter_sse() if each.data]
     return [_event(each) for each in sent[:-1]], sent[-1].data
 
 
