@@ -26,6 +26,10 @@ def _no_twins(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+# Half a second on an idle machine, more on a busy one; loading or calling a hive before failing would take longer still.
+AT_ONCE = 5.0
+
+
 def settings(*flags: object, backends: tuple[str, ...] = ANY) -> WorkerSettings:
     """What a worker makes of its flags and its environment."""
     context = serve.make_context("serve", list(map(str, flags)))
@@ -228,20 +232,20 @@ def test_our_token_wins_over_the_siblings(monkeypatch: pytest.MonkeyPatch) -> No
     assert "o\tu" not in str(caught.value)
 
 
-def test_a_taken_port_is_one_line_and_5_within_a_second() -> None:
+def test_a_taken_port_is_one_line_and_5_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, lines, seconds = ended("--port", port)
     assert (code, len(lines)) == (5, 1)
     assert lines[0].startswith(f"sd-rbee: 127.0.0.1 port {port}: ")
-    assert seconds < 1.5
+    assert seconds < AT_ONCE
 
 
-def test_a_missing_model_is_one_line_and_3_within_a_second() -> None:
+def test_a_missing_model_is_one_line_and_3_at_once() -> None:
     code, lines, seconds = ended("--port", 0, "--model-path", "/no/such/model")
     assert (code, len(lines)) == (3, 1)
     assert "/no/such/model" in lines[0]
-    assert seconds < 1.5
+    assert seconds < AT_ONCE
 
 
 def test_a_version_whose_weights_are_nowhere_is_one_line_and_3() -> None:
@@ -251,11 +255,11 @@ def test_a_version_whose_weights_are_nowhere_is_one_line_and_3() -> None:
     assert (code, lines) == (3, ["sd-rbee: xl is not at hand: say where it is with --model-path"])
 
 
-def test_a_missing_device_is_one_line_and_4_within_a_second() -> None:
+def test_a_missing_device_is_one_line_and_4_at_once() -> None:
     code, lines, seconds = ended("--port", 0, "--cuda-device", 7)
     assert (code, len(lines)) == (4, 1)
     assert lines[0].startswith("sd-rbee: cuda:7 is not there; there are ")
-    assert seconds < 1.5
+    assert seconds < AT_ONCE
 
 
 @pytest.mark.parametrize(
