@@ -26,7 +26,7 @@ def _no_twins(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-# Half a second on an idle machine, more on a busy one; loading or calling a hive before failing would take longer still.
+# Half a second on an idle machine, more on a busy one; to load or to call a hive before failing would take longer.
 AT_ONCE = 5.0
 
 
