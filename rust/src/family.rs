@@ -13,6 +13,8 @@ use crate::schedulers::SchedulerConfig;
 
 /// Most bytes of a file that says a few numbers.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// First width of a UNet from which on products may be of bf16: that of the published models.
+const BF16_WIDTH: usize = 320;
 /// Steps of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
 const DEFAULT_STEPS: usize = 50;
 /// Guidance of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
@@ -69,6 +71,12 @@ impl StableDiffusion {
         let defaults =
             Defaults { size_multiple: vae.factor(), height: side, width: side, num_inference_steps, guidance_scale };
         Ok(Self { text_encoder, unet, vae, scheduler, defaults })
+    }
+
+    /// Whether products of bf16 change a picture by no more than an eye can miss: networks of the published widths average
+    /// their roundings away, narrow ones do not, and are fast without.
+    pub fn tolerates_bf16(&self) -> bool {
+        self.unet.block_out_channels[0] >= BF16_WIDTH
     }
 
     /// Channels, height and width of the latents of a picture.

@@ -5,6 +5,10 @@
 
 pub mod error;
 
+pub mod allocator;
+pub mod instruction_set;
+pub mod threads;
+
 pub mod device;
 mod files;
 pub mod image;

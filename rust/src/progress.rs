@@ -55,7 +55,7 @@ pub struct Step {
 }
 
 /// Hears every [`Step`] on the thread that generates.
-pub trait Observer {
+pub trait Observer: Send {
     /// Called after each finished unit; an error ends the generation and is its result.
     fn on_step(&mut self, step: &Step) -> Result<()>;
 }

@@ -11,10 +11,12 @@ mod step;
 
 use pyo3::prelude::*;
 
-/// Freshly mapped pages are a large part of the time of a network that allocates every activation; this allocator
-/// keeps and reuses them.
+use crate::allocator::Recycling;
+
+/// Freshly mapped pages are a large part of the time of a network that allocates every activation; these allocators
+/// keep and reuse them.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Recycling<mimalloc::MiMalloc> = Recycling::new(mimalloc::MiMalloc);
 
 #[pymodule(name = "_native")]
 mod native {

@@ -28,6 +28,8 @@ pub struct Pipeline {
     dtype: &'static str,
     #[pyo3(get)]
     engine: &'static str,
+    #[pyo3(get)]
+    num_threads: usize,
     residency: Vec<device::Residency>,
 }
 
@@ -48,15 +50,23 @@ impl Pipeline {
 #[pymethods]
 impl Pipeline {
     #[staticmethod]
-    #[pyo3(signature = (path, *, device = "auto", dtype = "auto", engine = "native"))]
-    fn load(py: Python<'_>, path: PathBuf, device: &str, dtype: &str, engine: &str) -> PyResult<Self> {
+    #[pyo3(signature = (path, *, device = "auto", dtype = "auto", engine = "native", num_threads = None))]
+    fn load(
+        py: Python<'_>,
+        path: PathBuf,
+        device: &str,
+        dtype: &str,
+        engine: &str,
+        num_threads: Option<usize>,
+    ) -> PyResult<Self> {
         let engine = engine.parse()?;
-        let pipeline = blocking(py, || pipeline::Pipeline::load(&path, device, dtype, engine))?;
+        let pipeline = blocking(py, || pipeline::Pipeline::load(&path, device, dtype, engine, num_threads))?;
         Ok(Self {
             model: pipeline.model().clone(),
             device: device::name(pipeline.device()),
             dtype: device::dtype_name(pipeline.dtype()),
             engine: engine.name(),
+            num_threads: pipeline.num_threads(),
             residency: pipeline.residency().to_vec(),
             inner: Mutex::new(pipeline),
         })

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::TextEncoder;
 use super::config::Fields;
 use crate::error::{Error, Result};
-use crate::nn::{Activation, AttentionShape, LayerNorm, Linear, Weights, attention};
+use crate::nn::{Activation, Attention, LayerNorm, Linear, Weights};
 
 /// The fields of `text_encoder/config.json` that shape the network.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +58,7 @@ struct EncoderLayer {
     k_proj: Linear,
     v_proj: Linear,
     out_proj: Linear,
+    attention: Attention,
     layer_norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
@@ -73,6 +74,7 @@ impl EncoderLayer {
             k_proj: Linear::new(&attn.pp("k_proj"), width, width)?,
             v_proj: Linear::new(&attn.pp("v_proj"), width, width)?,
             out_proj: Linear::new(&attn.pp("out_proj"), width, width)?,
+            attention: Attention::new(weights, config.num_attention_heads, true),
             layer_norm2: LayerNorm::new(&weights.pp("layer_norm2"), width, eps)?,
             fc1: Linear::new(&weights.pp("mlp.fc1"), width, inner)?,
             fc2: Linear::new(&weights.pp("mlp.fc2"), inner, width)?,
@@ -80,12 +82,11 @@ impl EncoderLayer {
     }
 
     fn forward(&self, x: &Tensor, config: &ClipTextConfig) -> Result<Tensor> {
-        let shape = AttentionShape { heads: config.num_attention_heads, causal: true };
         let h = self.layer_norm1.forward(x)?;
         let (q, k, v) = (self.q_proj.forward(&h)?, self.k_proj.forward(&h)?, self.v_proj.forward(&h)?);
-        let x = (x + self.out_proj.forward(&attention(&q, &k, &v, shape)?)?)?;
+        let x = self.out_proj.forward_add(&self.attention.forward(&q, &k, &v)?, x)?;
         let h = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
-        Ok((&x + self.fc2.forward(&config.hidden_act.forward(&h)?)?)?)
+        self.fc2.forward_add(&config.hidden_act.forward(&h)?, &x)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::progress::CancelToken;
 
 /// Token ids to embeddings.
-pub trait TextEncoder: Send {
+pub trait TextEncoder: Send + Sync {
     /// Ids of one prompt, exactly [`TextEncoder::window`] of them, to the last hidden state after the final layer
     /// norm, shape (1, window, width).
     fn encode(&self, ids: &[u32]) -> Result<Tensor>;
@@ -31,7 +31,7 @@ pub trait TextEncoder: Send {
 }
 
 /// The network of the sampling loop.
-pub trait Denoiser: Send {
+pub trait Denoiser: Send + Sync {
     /// The raw output (epsilon or v) for `sample` (batch, channels, height, width) at one timestep, with
     /// `embeddings` (batch, window, width).
     ///
@@ -41,7 +41,7 @@ pub trait Denoiser: Send {
 }
 
 /// Pixels to latents and back. Latents are unscaled here: the pipeline multiplies by `scaling_factor`.
-pub trait Autoencoder: Send {
+pub trait Autoencoder: Send + Sync {
     /// The posterior over latents of `pixels` (batch, 3, height, width) in -1 to 1.
     fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior>;
     /// Pixels (batch, 3, height, width), about -1 to 1, of `latents` (batch, channels, height/factor, width/factor).

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::nn::{Activation, Conv2d, Conv2dConfig, GroupNorm, Linear, Weights, upsample_nearest2x};
+use crate::nn::{Activation, Conv2d, Conv2dConfig, GroupNorm, Linear, PointwiseConv2d, Weights};
 
 /// Shape of a [`ResnetBlock2D`].
 #[derive(Debug, Clone, Copy)]
@@ -27,14 +27,13 @@ pub struct ResnetBlock2D {
     time_emb_proj: Option<Linear>,
     norm2: GroupNorm,
     conv2: Conv2d,
-    conv_shortcut: Option<Conv2d>,
+    conv_shortcut: Option<PointwiseConv2d>,
 }
 
 impl ResnetBlock2D {
     /// Takes the tensors under diffusers' names.
     pub fn new(weights: &Weights, config: ResnetConfig) -> Result<Self> {
         let ResnetConfig { inputs, outputs, groups, eps, .. } = config;
-        let shortcut = Conv2dConfig::pointwise(inputs, outputs);
         Ok(Self {
             norm1: GroupNorm::new(&weights.pp("norm1"), groups, inputs, eps)?,
             conv1: Conv2d::new(&weights.pp("conv1"), Conv2dConfig::same3x3(inputs, outputs))?,
@@ -45,22 +44,26 @@ impl ResnetBlock2D {
             norm2: GroupNorm::new(&weights.pp("norm2"), groups, outputs, eps)?,
             conv2: Conv2d::new(&weights.pp("conv2"), Conv2dConfig::same3x3(outputs, outputs))?,
             conv_shortcut: (inputs != outputs)
-                .then(|| Conv2d::new(&weights.pp("conv_shortcut"), shortcut))
+                .then(|| PointwiseConv2d::new(&weights.pp("conv_shortcut"), inputs, outputs))
                 .transpose()?,
         })
     }
 
-    /// (batch, inputs, h, w), and the time embedding (1, width) where there is one, to (batch, outputs, h, w).
-    pub fn forward(&self, x: &Tensor, time_embedding: Option<&Tensor>) -> Result<Tensor> {
-        let mut h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        if let (Some(projection), Some(embedding)) = (&self.time_emb_proj, time_embedding) {
-            let shift = projection.forward(&Activation::Silu.forward(embedding)?)?;
-            h = h.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?;
-        }
-        let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
-        match &self.conv_shortcut {
-            Some(shortcut) => Ok((shortcut.forward(x)? + h)?),
-            None => Ok((x + h)?),
+    /// Feature maps (batch, …, h, w) of `inputs` channels together, and the time embedding (1 or batch, width) where there
+    /// is one, to (batch, outputs, h, w).
+    pub fn forward(&self, inputs: &[&Tensor], time_embedding: Option<&Tensor>) -> Result<Tensor> {
+        let h = self.norm1.forward_silu(inputs)?;
+        let h = match (&self.time_emb_proj, time_embedding) {
+            (Some(projection), Some(embedding)) => {
+                self.conv1.forward_shifted(&h, &projection.forward(&Activation::Silu.forward(embedding)?)?)?
+            }
+            _ => self.conv1.forward(&h)?,
+        };
+        let h = self.norm2.forward_silu(&[&h])?;
+        match (&self.conv_shortcut, inputs) {
+            (Some(shortcut), _) => self.conv2.forward_add(&h, &shortcut.forward_joined(inputs)?),
+            (None, [x]) => self.conv2.forward_add(&h, x),
+            (None, _) => self.conv2.forward_add(&h, &Tensor::cat(inputs, 1)?),
         }
     }
 }
@@ -92,10 +95,7 @@ impl Upsample2D {
     /// (batch, channels, h, w) to (batch, channels, 2 h, 2 w), or to `size` (height, width), one less than that or
     /// equal, where a skip connection of odd size waits.
     pub fn forward(&self, x: &Tensor, size: Option<(usize, usize)>) -> Result<Tensor> {
-        let mut x = upsample_nearest2x(x)?;
-        if let Some((height, width)) = size {
-            x = x.narrow(2, 0, height)?.narrow(3, 0, width)?;
-        }
-        self.0.forward(&x)
+        let (_, _, height, width) = x.dims4()?;
+        self.0.forward_upsampled(x, size.unwrap_or((2 * height, 2 * width)))
     }
 }

@@ -74,6 +74,6 @@ impl Denoiser for UNet2DConditionModel {
         for block in &self.up_blocks {
             x = block.forward(x, &conditions, &mut skips)?;
         }
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)
+        self.conv_out.forward(&self.conv_norm_out.forward_silu(&[&x])?)
     }
 }

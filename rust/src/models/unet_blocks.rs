@@ -24,9 +24,9 @@ struct Layer {
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor, conditions: &Conditions<'_>) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], conditions: &Conditions<'_>) -> Result<Tensor> {
         conditions.cancel.check()?;
-        let x = self.resnet.forward(x, Some(conditions.time_embedding))?;
+        let x = self.resnet.forward(inputs, Some(conditions.time_embedding))?;
         match &self.transformer {
             Some(transformer) => transformer.forward(&x, conditions.text_embeddings),
             None => Ok(x),
@@ -87,7 +87,7 @@ impl DownBlock {
     /// Appends every intermediate result to `skips`.
     pub fn forward(&self, mut x: Tensor, conditions: &Conditions<'_>, skips: &mut Vec<Tensor>) -> Result<Tensor> {
         for layer in &self.layers {
-            x = layer.forward(&x, conditions)?;
+            x = layer.forward(&[&x], conditions)?;
             skips.push(x.clone());
         }
         if let Some(downsampler) = &self.downsampler {
@@ -115,9 +115,9 @@ impl MidBlock {
     }
 
     pub fn forward(&self, x: &Tensor, conditions: &Conditions<'_>) -> Result<Tensor> {
-        let x = self.first.forward(x, conditions)?;
+        let x = self.first.forward(&[x], conditions)?;
         conditions.cancel.check()?;
-        self.second.forward(&x, Some(conditions.time_embedding))
+        self.second.forward(&[&x], Some(conditions.time_embedding))
     }
 }
 
@@ -152,10 +152,10 @@ impl UpBlock {
     /// Takes its skip connections from the end of `skips`.
     pub fn forward(&self, mut x: Tensor, conditions: &Conditions<'_>, skips: &mut Vec<Tensor>) -> Result<Tensor> {
         for layer in &self.layers {
-            if let Some(skip) = skips.pop() {
-                x = Tensor::cat(&[&x, &skip], 1)?;
-            }
-            x = layer.forward(&x, conditions)?;
+            x = match skips.pop() {
+                Some(skip) => layer.forward(&[&x, &skip], conditions)?,
+                None => layer.forward(&[&x], conditions)?,
+            };
         }
         if let Some(upsampler) = &self.upsampler {
             let next = skips.last().map(|skip| skip.dims4()).transpose()?;

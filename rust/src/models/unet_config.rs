@@ -155,7 +155,6 @@ impl UNet2DConditionConfig {
             heads: self.num_attention_heads[level],
             layers: self.transformer_layers_per_block[level],
             cross_attention_dim: self.cross_attention_dim,
-            use_linear_projection: self.use_linear_projection,
             groups: self.norm_num_groups,
         }
     }

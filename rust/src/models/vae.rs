@@ -7,7 +7,7 @@ use super::config::Fields;
 use super::resnet::{Downsample2D, ResnetBlock2D, ResnetConfig, Upsample2D};
 use super::{Autoencoder, Posterior};
 use crate::error::Result;
-use crate::nn::{AttentionShape, Conv2d, Conv2dConfig, GroupNorm, Linear, Weights, attention};
+use crate::nn::{Attention, Conv2d, Conv2dConfig, GroupNorm, Linear, Weights, to_feature_map, to_sequence};
 use crate::progress::CancelToken;
 
 const NORM_EPS: f64 = 1e-6;
@@ -82,6 +82,7 @@ struct AttentionBlock {
     to_k: Linear,
     to_v: Linear,
     to_out: Linear,
+    attention: Attention,
 }
 
 impl AttentionBlock {
@@ -93,15 +94,16 @@ impl AttentionBlock {
             to_k: linear("to_k")?,
             to_v: linear("to_v")?,
             to_out: linear("to_out.0")?,
+            attention: Attention::new(weights, 1, false),
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.group_norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
-        let shape = AttentionShape { heads: 1, causal: false };
-        let h = attention(&self.to_q.forward(&h)?, &self.to_k.forward(&h)?, &self.to_v.forward(&h)?, shape)?;
-        let h = self.to_out.forward(&h)?.transpose(1, 2)?.contiguous()?.reshape(x.shape())?;
-        Ok((x + h)?)
+        let (_, _, height, width) = x.dims4()?;
+        let h = to_sequence(&self.group_norm.forward(x)?)?;
+        let (q, k, v) = (self.to_q.forward(&h)?, self.to_k.forward(&h)?, self.to_v.forward(&h)?);
+        let h = self.attention.forward(&q, &k, &v)?;
+        to_feature_map(&self.to_out.forward_add(&h, &to_sequence(x)?)?, height, width)
     }
 }
 
@@ -126,13 +128,13 @@ impl MidBlock {
     }
 
     fn forward(&self, x: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        let mut x = self.first.forward(x, None)?;
+        let mut x = self.first.forward(&[x], None)?;
         if let Some(attention) = &self.attention {
             cancel.check()?;
             x = attention.forward(&x)?;
         }
         cancel.check()?;
-        self.second.forward(&x, None)
+        self.second.forward(&[&x], None)
     }
 }
 
@@ -161,7 +163,7 @@ impl<Resample> Level<Resample> {
     fn forward(&self, mut x: Tensor, cancel: &CancelToken) -> Result<Tensor> {
         for resnet in &self.resnets {
             cancel.check()?;
-            x = resnet.forward(&x, None)?;
+            x = resnet.forward(&[&x], None)?;
         }
         cancel.check()?;
         Ok(x)
@@ -210,7 +212,7 @@ impl Encoder {
             }
         }
         let x = self.mid_block.forward(&x, cancel)?;
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)
+        self.conv_out.forward(&self.conv_norm_out.forward_silu(&[&x])?)
     }
 }
 
@@ -255,7 +257,7 @@ impl Decoder {
                 x = upsample.forward(&x, None)?;
             }
         }
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)
+        self.conv_out.forward(&self.conv_norm_out.forward_silu(&[&x])?)
     }
 }
 

@@ -1,14 +1,24 @@
 use candle_core::{Module, Tensor};
 
 use super::cpu;
+use super::layout::joined;
 use super::weights::Weights;
 use crate::error::Result;
 
 /// Fully connected layer, `y = x W^T + b`.
-pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    no_bias: Tensor,
+pub struct Linear(Kernel);
+
+enum Kernel {
+    Cpu(cpu::Linear),
+    Candle(candle_nn::Linear),
+}
+
+/// GEGLU (Shazeer 2020), after diffusers' class: a linear layer whose first half is multiplied by gelu of the second.
+pub struct Geglu(GegluKernel);
+
+enum GegluKernel {
+    Cpu(cpu::Geglu),
+    Candle(candle_nn::Linear),
 }
 
 impl Linear {
@@ -25,16 +35,61 @@ impl Linear {
 
     fn with_bias(weights: &Weights, inputs: usize, outputs: usize, bias: Option<Tensor>) -> Result<Self> {
         let weight = weights.get_reshaped(&[outputs, inputs], &[outputs, inputs, 1, 1], "weight")?;
-        let no_bias = Tensor::zeros(0, weight.dtype(), weight.device())?;
-        Ok(Self { weight, bias, no_bias })
+        let packed = weights.pack(&weight, |products, values| {
+            let bias = bias.as_ref().map(cpu::Values::of).transpose()?;
+            let packed = cpu::Linear::new(products, values, outputs, inputs, bias.as_deref())?;
+            let bytes = packed.bytes();
+            Ok((packed, bytes))
+        })?;
+        Ok(Self(packed.map_or_else(|| Kernel::Candle(candle_nn::Linear::new(weight, bias)), Kernel::Cpu)))
     }
 
     /// (…, inputs) to (…, outputs).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if cpu::takes(x) {
-            let bias = self.bias.as_ref().unwrap_or(&self.no_bias);
-            return Ok(x.contiguous()?.apply_op3_no_bwd(&self.weight, bias, &cpu::Linear)?);
+        self.forward_joined(&[x], None)
+    }
+
+    /// [`Linear::forward`] plus `residual` (…, outputs).
+    pub fn forward_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.forward_joined(&[x], Some(residual))
+    }
+
+    /// [`Linear::forward`] of inputs joined along their last dimension, plus `residual` where there is one.
+    pub(super) fn forward_joined(&self, inputs: &[&Tensor], residual: Option<&Tensor>) -> Result<Tensor> {
+        match &self.0 {
+            Kernel::Cpu(linear) => linear.forward(inputs, residual),
+            Kernel::Candle(linear) => {
+                let y = linear.forward(&joined(inputs, candle_core::D::Minus1)?)?;
+                Ok(match residual {
+                    Some(residual) => (y + residual)?,
+                    None => y,
+                })
+            }
         }
-        Ok(candle_nn::Linear::new(self.weight.clone(), self.bias.clone()).forward(x)?)
+    }
+}
+
+impl Geglu {
+    /// Takes `weight` (2 outputs, inputs) and `bias` (2 outputs).
+    pub fn new(weights: &Weights, inputs: usize, outputs: usize) -> Result<Self> {
+        let (weight, bias) = (weights.get(&[2 * outputs, inputs], "weight")?, weights.get(&[2 * outputs], "bias")?);
+        let packed = weights.pack(&weight, |products, values| {
+            let packed = cpu::Geglu::new(products, values, outputs, inputs, &cpu::Values::of(&bias)?)?;
+            let bytes = packed.bytes();
+            Ok((packed, bytes))
+        })?;
+        let candle = || GegluKernel::Candle(candle_nn::Linear::new(weight.clone(), Some(bias.clone())));
+        Ok(Self(packed.map_or_else(candle, GegluKernel::Cpu)))
+    }
+
+    /// (…, inputs) to (…, outputs).
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            GegluKernel::Cpu(geglu) => geglu.forward(x),
+            GegluKernel::Candle(linear) => {
+                let halves = linear.forward(x)?.chunk(2, candle_core::D::Minus1)?;
+                Ok((&halves[0] * halves[1].gelu_erf()?)?)
+            }
+        }
     }
 }

@@ -1,66 +1,79 @@
 use candle_core::{Module, Tensor};
 
 use super::Activation;
-use super::cpu;
+use super::conv2d::joined_channels;
+use super::cpu::{self, channels_first, channels_last};
 use super::weights::Weights;
 use crate::error::Result;
 
 /// Group normalisation over channels and positions (Wu and He 2018).
-pub struct GroupNorm {
-    weight: Tensor,
-    bias: Tensor,
-    groups: usize,
-    eps: f64,
+pub struct GroupNorm(GroupNormKernel);
+
+enum GroupNormKernel {
+    Cpu(cpu::GroupNorm),
+    Candle(candle_nn::GroupNorm),
 }
 
 impl GroupNorm {
     /// Takes `weight` and `bias` (channels); `groups` must divide `channels`, which the configurations check.
     pub fn new(weights: &Weights, groups: usize, channels: usize, eps: f64) -> Result<Self> {
         let (weight, bias) = (weights.get(&[channels], "weight")?, weights.get(&[channels], "bias")?);
-        Ok(Self { weight, bias, groups, eps })
+        Ok(Self(if weights.products().is_some() {
+            let (weight, bias) = (weight.to_vec1()?, bias.to_vec1()?);
+            GroupNormKernel::Cpu(cpu::GroupNorm { weight, bias, groups, eps })
+        } else {
+            GroupNormKernel::Candle(candle_nn::GroupNorm::new(weight, bias, channels, groups, eps)?)
+        }))
     }
 
-    /// (batch, channels, …) to the same.
+    /// (batch, channels, h, w) to the same.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, false)
+        self.run(&[x], false)
     }
 
-    /// [`GroupNorm::forward`] followed by SiLU, in one pass where the device can.
-    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, true)
+    /// [`GroupNorm::forward`] of feature maps joined along their channels, followed by SiLU.
+    pub fn forward_silu(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+        self.run(inputs, true)
     }
 
-    fn run(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
-        if cpu::takes(x) {
-            let op = cpu::GroupNorm { groups: self.groups, eps: self.eps, silu };
-            return Ok(x.contiguous()?.apply_op3_no_bwd(&self.weight, &self.bias, &op)?);
+    fn run(&self, inputs: &[&Tensor], silu: bool) -> Result<Tensor> {
+        match &self.0 {
+            GroupNormKernel::Cpu(norm) => {
+                let inputs = inputs.iter().map(|input| channels_last(input)).collect::<Result<Vec<_>>>()?;
+                channels_first(&norm.forward(&inputs.iter().collect::<Vec<_>>(), silu)?)
+            }
+            GroupNormKernel::Candle(norm) => {
+                let y = norm.forward(&joined_channels(inputs)?)?;
+                if silu { Activation::Silu.forward(&y) } else { Ok(y) }
+            }
         }
-        let channels = self.weight.elem_count();
-        let norm = candle_nn::GroupNorm::new(self.weight.clone(), self.bias.clone(), channels, self.groups, self.eps)?;
-        let y = norm.forward(x)?;
-        if silu { Activation::Silu.forward(&y) } else { Ok(y) }
     }
 }
 
 /// Layer normalisation over the last dimension (Ba, Kiros and Hinton 2016).
-pub struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    eps: f64,
+pub struct LayerNorm(LayerNormKernel);
+
+enum LayerNormKernel {
+    Cpu(cpu::LayerNorm),
+    Candle(candle_nn::LayerNorm),
 }
 
 impl LayerNorm {
     /// Takes `weight` and `bias` (width).
     pub fn new(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
-        Ok(Self { weight: weights.get(&[width], "weight")?, bias: weights.get(&[width], "bias")?, eps })
+        let (weight, bias) = (weights.get(&[width], "weight")?, weights.get(&[width], "bias")?);
+        Ok(Self(if weights.products().is_some() {
+            LayerNormKernel::Cpu(cpu::LayerNorm { weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps })
+        } else {
+            LayerNormKernel::Candle(candle_nn::LayerNorm::new(weight, bias, eps))
+        }))
     }
 
     /// (…, width) to the same.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if cpu::takes(x) {
-            let op = cpu::LayerNorm { eps: self.eps };
-            return Ok(x.contiguous()?.apply_op3_no_bwd(&self.weight, &self.bias, &op)?);
+        match &self.0 {
+            LayerNormKernel::Cpu(norm) => norm.forward(x),
+            LayerNormKernel::Candle(norm) => Ok(norm.forward(x)?),
         }
-        Ok(candle_nn::LayerNorm::new(self.weight.clone(), self.bias.clone(), self.eps).forward(x)?)
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::cpu::{Products, Values};
 use crate::error::{Error, Result};
 
 /// Where tensors come from; `checkpoint` has the memory-mapped safetensors one.
@@ -23,6 +24,7 @@ struct Ledger {
     source: Box<dyn TensorSource>,
     dtype: DType,
     device: Device,
+    products: Option<Products>,
     taken: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<String>>,
     bytes: RefCell<usize>,
@@ -45,12 +47,21 @@ pub struct Loaded {
 }
 
 impl Weights {
-    /// The root of `source`; tensors are handed out on `device` in `dtype`.
+    /// The root of `source`, for layers that compute on `device` in `dtype`.
+    ///
+    /// On the CPU tensors are handed out in f32, and `dtype` is what the layers' products are made of: bf16, or f32 for
+    /// every other.
     pub fn new(source: Box<dyn TensorSource>, dtype: DType, device: &Device) -> Self {
+        let products = match (device.is_cpu(), dtype) {
+            (false, _) => None,
+            (true, DType::BF16) => Some(Products::Bf16),
+            (true, _) => Some(Products::F32),
+        };
         let ledger = Ledger {
             source,
-            dtype,
+            dtype: if products.is_some() { DType::F32 } else { dtype },
             device: device.clone(),
+            products,
             taken: RefCell::default(),
             problems: RefCell::default(),
             bytes: RefCell::new(0),
@@ -71,6 +82,30 @@ impl Weights {
     /// The device that tensors are handed out on.
     pub fn device(&self) -> &Device {
         &self.ledger.device
+    }
+
+    /// What the CPU's kernels multiply; none on other devices.
+    pub fn products(&self) -> Option<Products> {
+        self.ledger.products
+    }
+
+    /// Packs the values of `tensor`, which came from here, for the CPU's kernels; none on other devices.
+    ///
+    /// `pack` returns what it made and the bytes that this takes, which count instead of the tensor's. Once something is
+    /// wrong with the weights nothing is packed any more, as [`Weights::finish`] will fail.
+    pub fn pack<T>(
+        &self,
+        tensor: &Tensor,
+        pack: impl FnOnce(Products, &[f32]) -> Result<(T, usize)>,
+    ) -> Result<Option<T>> {
+        let Some(products) = self.ledger.products.filter(|_| self.ledger.problems.borrow().is_empty()) else {
+            return Ok(None);
+        };
+        let tensor = tensor.contiguous()?;
+        let (packed, bytes) = pack(products, &Values::of(&tensor)?)?;
+        let mut sum = self.ledger.bytes.borrow_mut();
+        *sum = sum.saturating_sub(tensor.elem_count() * self.ledger.dtype.size_in_bytes()) + bytes;
+        Ok(Some(packed))
     }
 
     /// Whether a tensor of this name is there.

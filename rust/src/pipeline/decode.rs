@@ -9,7 +9,7 @@ use crate::progress::CancelToken;
 
 impl Pipeline {
     pub(super) fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Rgb8> {
-        let latents = (latents / self.model.vae.scaling_factor)?.to_dtype(self.dtype)?;
+        let latents = self.bring(&(latents / self.model.vae.scaling_factor)?)?;
         Rgb8::from_tensor(&self.vae.decode(&latents, cancel)?)
     }
 }

@@ -21,7 +21,7 @@ impl Pipeline {
     ) -> Result<Tensor> {
         let Drawing { mut latents, mut scheduler, mut noise } = drawing;
         for (index, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
-            let sample = scheduler.scale_model_input(&latents, index)?.to_dtype(self.dtype)?;
+            let sample = self.bring(&scheduler.scale_model_input(&latents, index)?)?;
             let output = self.guided(params, &sample, timestep, embeddings, clock)?.to_dtype(DType::F32)?;
             let stepped = scheduler.step(&output, index, &latents, &mut |shape| noise.draw(shape))?;
             let preview = match params.previews().after(index) {

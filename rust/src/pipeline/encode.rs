@@ -35,6 +35,7 @@ impl Pipeline {
 
     /// The last hidden state of `text`, f32 (1, window, width).
     pub fn encode_prompt(&self, text: &str) -> Result<Tensor> {
-        self.give(&self.text_encoder.encode(&self.tokenize(text)?)?)
+        let ids = self.tokenize(text)?;
+        self.threads.run(|| self.give(&self.text_encoder.encode(&ids)?))
     }
 }

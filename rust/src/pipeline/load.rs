@@ -1,8 +1,8 @@
 //! From a folder to a pipeline.
 
-use std::cell::OnceCell;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
@@ -15,8 +15,10 @@ use crate::models::{
     Autoencoder, AutoencoderKl, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
 };
 use crate::nn::Weights;
+use crate::instruction_set::InstructionSet;
 use crate::nn::weights::{Loaded, TensorSource};
 use crate::reference;
+use crate::threads::Threads;
 use crate::tokenizer::ClipTokenizer;
 
 /// Whose networks compute.
@@ -170,16 +172,34 @@ fn agree(tokenizer: &ClipTokenizer, text_encoder: &ClipTextConfig) -> Result<()>
 impl Pipeline {
     /// Loads the model in the folder `path`, which is in diffusers' layout.
     ///
-    /// `device` and `dtype` are as [`device::open`] and [`device::compute_dtype`] take them.
+    /// `device` and `dtype` are as [`device::open`] and [`device::compute_dtype`] take them, `num_threads` as
+    /// [`Threads::new`] does.
     ///
     /// # Errors
     /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
     /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the folder.
-    pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine) -> Result<Self> {
+    pub fn load(
+        path: &Path,
+        device: &str,
+        dtype: &str,
+        engine: Engine,
+        num_threads: Option<usize>,
+    ) -> Result<Self> {
+        let threads = Threads::new(num_threads)?;
+        threads.clone().run(|| Self::load_on(threads, path, device, dtype, engine))
+    }
+
+    fn load_on(threads: Threads, path: &Path, device: &str, dtype: &str, engine: Engine) -> Result<Self> {
+        InstructionSet::check()?;
         let device = device::open(device)?;
-        let dtype = device::compute_dtype(&device, dtype)?;
+        device::compute_dtype(&device, dtype, false)?;
         let folder = ModelFolder::open(path)?;
         let model = StableDiffusion::from_folder(&folder)?;
+        let tolerates_bf16 = engine == Engine::Native && model.tolerates_bf16();
+        let dtype = device::compute_dtype(&device, dtype, tolerates_bf16)?;
+        if engine == Engine::Candle && device.is_cpu() && dtype != DType::F32 {
+            return Err(Error::invalid("dtype", device::dtype_name(dtype), "f32 for the engine candle on the CPU"));
+        }
         let tokenizer = ClipTokenizer::from_folder(&folder.tokenizer_dir("tokenizer")?)?;
         agree(&tokenizer, &model.text_encoder)?;
         let mut loader = Loader { folder: &folder, device, dtype, residency: Vec::new() };
@@ -194,13 +214,14 @@ impl Pipeline {
             text_encoder,
             unet,
             vae,
+            threads,
             device,
             dtype,
             engine,
             residency,
             resident_bytes: None,
             decode_cost: None,
-            latent_colours: OnceCell::new(),
+            latent_colours: OnceLock::new(),
         })
     }
 }

@@ -9,7 +9,7 @@ mod prepare;
 mod preview;
 mod shapes;
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
@@ -22,6 +22,7 @@ use crate::models::{Autoencoder, Denoiser, Posterior, TextEncoder};
 use crate::params::GenerationParams;
 use crate::progress::{CancelToken, Observer, Phase};
 use crate::schedulers::{SchedulerKind, SchedulerOptions};
+use crate::threads::Threads;
 use crate::tokenizer::{ClipTokenizer, Truncation};
 
 use clock::Clock;
@@ -39,13 +40,14 @@ pub struct Pipeline {
     text_encoder: Box<dyn TextEncoder>,
     unet: Box<dyn Denoiser>,
     vae: Box<dyn Autoencoder>,
+    threads: Threads,
     device: Device,
     dtype: DType,
     engine: Engine,
     residency: Vec<Residency>,
     resident_bytes: Option<u64>,
     decode_cost: Option<DecodeCost>,
-    latent_colours: OnceCell<LatentColours>,
+    latent_colours: OnceLock<LatentColours>,
 }
 
 /// What decoding one picture of a size took, for the next estimate.
@@ -104,6 +106,16 @@ impl Pipeline {
     /// anything is computed if the machine's free memory is plainly too small; [`Error::Inference`] for pictures
     /// that are not finite.
     pub fn generate(
+        &mut self,
+        params: &GenerationParams,
+        sampler: &Sampler,
+        observer: &mut dyn Observer,
+        cancel: &CancelToken,
+    ) -> Result<Generation> {
+        self.threads.clone().run(|| self.draw(params, sampler, observer, cancel))
+    }
+
+    fn draw(
         &mut self,
         params: &GenerationParams,
         sampler: &Sampler,
@@ -193,9 +205,19 @@ impl Pipeline {
         &self.device
     }
 
-    /// The dtype that everything is computed in.
+    /// The dtype that everything is computed in; on the CPU, what products are made of.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// `tensor` on the pipeline's device, as its networks take it.
+    fn bring(&self, tensor: &Tensor) -> Result<Tensor> {
+        Ok(tensor.to_device(&self.device)?.to_dtype(device::activation_dtype(&self.device, self.dtype))?)
+    }
+
+    /// Number of threads that compute.
+    pub fn num_threads(&self) -> usize {
+        self.threads.count()
     }
 
     /// The engine that computes.
@@ -215,7 +237,7 @@ impl Pipeline {
     pub fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor) -> Result<Tensor> {
         self.check_predict(sample, timestep, embeddings)?;
         let (sample, embeddings) = (self.bring(sample)?, self.bring(embeddings)?);
-        self.give(&self.unet.predict(&sample, timestep, &embeddings, &CancelToken::new())?)
+        self.threads.run(|| self.give(&self.unet.predict(&sample, timestep, &embeddings, &CancelToken::new())?))
     }
 
     /// Pixels, f32 (batch, 3, height, width), about -1 to 1, of unscaled `latents`.
@@ -224,7 +246,7 @@ impl Pipeline {
     /// [`Error::InvalidParams`] for another shape than (batch, channels, height, width), each divided by the factor.
     pub fn vae_decode(&self, latents: &Tensor) -> Result<Tensor> {
         self.check_latents(latents)?;
-        self.give(&self.vae.decode(&self.bring(latents)?, &CancelToken::new())?)
+        self.threads.run(|| self.give(&self.vae.decode(&self.bring(latents)?, &CancelToken::new())?))
     }
 
     /// The posterior over unscaled latents of `pixels`, f32 (batch, 3, height, width) in -1 to 1.
@@ -233,12 +255,8 @@ impl Pipeline {
     /// [`Error::InvalidParams`] for another shape, and for sides that are no multiples of the model's factor.
     pub fn vae_encode(&self, pixels: &Tensor) -> Result<Posterior> {
         self.check_pixels(pixels)?;
-        let posterior = self.vae.encode(&self.bring(pixels)?, &CancelToken::new())?;
+        let posterior = self.threads.run(|| self.vae.encode(&self.bring(pixels)?, &CancelToken::new()))?;
         Ok(Posterior { mean: self.give(&posterior.mean)?, std: self.give(&posterior.std)? })
-    }
-
-    fn bring(&self, tensor: &Tensor) -> Result<Tensor> {
-        Ok(tensor.to_device(&self.device)?.to_dtype(self.dtype)?)
     }
 
     fn give(&self, tensor: &Tensor) -> Result<Tensor> {

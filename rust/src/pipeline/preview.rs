@@ -105,7 +105,7 @@ impl Pipeline {
                 &Device::Cpu,
             )?;
             let latents = coarse.upsample_nearest2d(side, side)?;
-            let scaled = (&latents / self.model.vae.scaling_factor)?.to_device(&self.device)?.to_dtype(self.dtype)?;
+            let scaled = self.bring(&(&latents / self.model.vae.scaling_factor)?)?;
             let pixels = self.give(&self.vae.decode(&scaled, cancel)?)?;
             let means = pixels.avg_pool2d(self.model.vae.factor())?.to_dtype(DType::F64)?;
             let means = means.clamp(-1.0, 1.0)?.squeeze(0)?.flatten_from(1)?.t()?.to_vec2::<f64>()?;

@@ -1,125 +1,254 @@
-//! Attention in tiles of queries: no buffer grows with the square of the sequence.
+//! Attention in tiles with a running softmax (Milakov and Gimelshein 2018; Dao et al. 2022): no buffer grows with the
+//! square of the sequence.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
-use gemm::Parallelism;
+use std::ops::Range;
+
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, SharedOutput, multiply};
-use super::instruction_set::multiversion;
-use super::math::exp;
-use super::values;
+use super::buffer::{Output, Shared};
+use super::dispatch::vectorised;
+use super::kernel::{PANEL, Products, TILE_ROWS, tile_kernel};
+use super::linear::misfit;
+use super::packed::PackedMatrix;
+use super::product::{round_to_bf16, with_scratch};
+use super::simd::exp;
+use super::tensors::{Values, tensor};
+use crate::instruction_set::InstructionSet;
+use crate::error::Result;
 
 /// Queries that one task takes.
 const QUERIES: usize = 64;
+/// Keys whose scores are held at a time.
+const KEYS: usize = 8 * PANEL;
 
-/// `softmax(q k^T * scale + mask) v` of q (batch, n, heads * d), k and v (batch, m, heads * d).
+/// `softmax(q k^T / sqrt(d)) v`, head by head.
+#[derive(Debug, Clone, Copy)]
 pub struct Attention {
+    /// What is multiplied.
+    pub products: Products,
     /// Number of heads.
     pub heads: usize,
-    /// Factor on the scores.
-    pub scale: f32,
     /// Whether a query sees only keys up to its own position.
     pub causal: bool,
 }
 
-multiversion! {
-    /// Softmax of one row of scores; what is behind `visible` becomes 0.
-    fn softmax(row: &mut [f32], visible: usize) {
-        let (seen, hidden) = row.split_at_mut(visible.min(row.len()));
-        let mut lanes = [f32::NEG_INFINITY; 16];
-        for chunk in seen.chunks(16) {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane = lane.max(*value);
+vectorised! {
+    /// The largest of `len` numbers and `least`; `len` is a multiple of 16.
+    ///
+    /// # Safety
+    /// `row` is good for `len` numbers.
+    unsafe fn largest<V>(row: *const f32, len: usize, least: f32) -> f32 {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let mut lanes = V::splat(least);
+            for index in (0..len).step_by(V::LANES) {
+                lanes = lanes.max(V::load(row.add(index)));
             }
+            let mut each = [f32::NEG_INFINITY; 16];
+            lanes.store(each.as_mut_ptr());
+            each.into_iter().fold(f32::NEG_INFINITY, f32::max)
         }
-        let max = lanes.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-        let mut sums = [0f32; 16];
-        for chunk in seen.chunks_mut(16) {
-            for (sum, value) in sums.iter_mut().zip(chunk) {
-                *value = exp(*value - max);
-                *sum += *value;
-            }
-        }
-        let scale = 1.0 / sums.iter().sum::<f32>();
-        for value in seen {
-            *value *= scale;
-        }
-        hidden.fill(0.0);
     }
 }
 
-impl CustomOp3 for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        q_layout: &Layout,
-        k: &CpuStorage,
-        k_layout: &Layout,
-        v: &CpuStorage,
-        v_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, queries, width) = q_layout.shape().dims3()?;
-        let (_, keys, _) = k_layout.shape().dims3()?;
-        let fit = k_layout.dims() == [batch, keys, width] && v_layout.dims() == k_layout.dims();
-        if !fit || keys == 0 || self.heads == 0 || width % self.heads != 0 {
-            bail!(
-                "attention: {} heads of q {:?}, k {:?}, v {:?}",
-                self.heads,
-                q_layout.dims(),
-                k_layout.dims(),
-                v_layout.dims()
-            );
+vectorised! {
+    /// Writes `exp((x - most) * scale)` of `len` numbers, as f32 or as bf16, and returns their sum; `len` is a multiple
+    /// of 16.
+    ///
+    /// # Safety
+    /// `row` is good for `len` numbers, `to` for as many of the products' kind.
+    unsafe fn exponentials<V>(row: *const f32, len: usize, most: f32, scale: f32, to: *mut f32, products: Products) -> f32 {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let (factor, shift) = (V::splat(scale), V::splat(-most * scale));
+            let mut sums = V::splat(0.0);
+            for index in (0..len).step_by(V::LANES) {
+                let weight = exp(V::load(row.add(index)).mul_add(factor, shift));
+                sums = sums.add(weight);
+                match products {
+                    Products::F32 => weight.store(to.add(index)),
+                    Products::Bf16 => weight.store_bf16(to.cast::<u16>().add(index)),
+                }
+            }
+            let mut each = [0f32; 16];
+            sums.store(each.as_mut_ptr());
+            each.iter().sum()
         }
-        let (q, k, v) = (values(q, q_layout)?, values(k, k_layout)?, values(v, v_layout)?);
+    }
+}
+
+/// One head's operands.
+struct Head<'a> {
+    q: &'a [f32],
+    /// Numbers from one query to the next.
+    stride: usize,
+    keys: PackedMatrix,
+    values: PackedMatrix,
+}
+
+/// The scores of a task: what is kept for each of its queries.
+struct Running {
+    most: [f32; QUERIES],
+    sum: [f32; QUERIES],
+}
+
+impl Attention {
+    /// q (batch, n, heads * d), k and v (batch, m, heads * d) to (batch, n, heads * d).
+    ///
+    /// # Errors
+    /// [`crate::Error::Inference`] for shapes that do not fit.
+    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+        let (batch, queries, width) = q.dims3()?;
+        let (_, keys, _) = k.dims3()?;
+        if k.dims() != [batch, keys, width] || v.dims() != k.dims() || keys == 0 {
+            return Err(misfit("keys and values", &[k.dims(), v.dims()].concat(), &[batch, keys, width]));
+        }
+        if self.heads == 0 || width % self.heads != 0 || width == 0 {
+            return Err(misfit("the number of heads", &[self.heads], &[width]));
+        }
         let dim = width / self.heads;
-
-        let mut out = vec![0f32; batch * queries * width];
-        let shared = SharedOutput::new(&mut out);
-        let tasks: Vec<_> = (0..batch * self.heads)
-            .flat_map(|head| (0..queries).step_by(QUERIES).map(move |first| (head, first)))
+        let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+        let (q, k, v) = (Values::of(&q)?, Values::of(&k)?, Values::of(&v)?);
+        let (q, k, v): (&[f32], &[f32], &[f32]) = (&q, &k, &v);
+        let blocks: Vec<usize> = (0..keys).step_by(KEYS).map(|first| KEYS.min(keys - first)).collect();
+        let heads: Vec<Head<'_>> = (0..batch * self.heads)
+            .into_par_iter()
+            .map(|index| {
+                let (image, column) = (index / self.heads, index % self.heads * dim);
+                let (k, v) = (&k[image * keys * width + column..], &v[image * keys * width + column..]);
+                Head {
+                    q: &q[image * queries * width + column..],
+                    stride: width,
+                    keys: PackedMatrix::pack(self.products, keys, &[dim], |key, _, d| k[key * width + d]),
+                    values: PackedMatrix::pack(self.products, dim, &blocks, |d, block, key| {
+                        v[(block * KEYS + key) * width + d]
+                    }),
+                }
+            })
             .collect();
-        tasks.into_par_iter().for_each_init(Vec::new, |scores, (head, first)| {
-            let (b, head) = (head / self.heads, head % self.heads);
-            let rows = QUERIES.min(queries - first);
-            let part = |data, sequence, from, rows| {
-                let offset = (b * sequence + from) * width + head * dim;
-                Matrix { data: &<[f32]>::as_ref(data)[offset..], rows, cols: dim, row_stride: width, col_stride: 1 }
-            };
-            scores.resize(QUERIES * keys, 0f32);
-            let scores = &mut scores[..rows * keys];
-            let target = SharedOutput::new(scores).at(0, keys);
-            let (q, k, v) = (part(q, queries, first, rows), part(k, keys, 0, keys), part(v, keys, 0, keys));
-            // SAFETY: the scores belong to this task.
-            unsafe { multiply(target, false, q, k.transposed(), self.scale, Parallelism::None) };
-            for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
-                softmax(row, if self.causal { first + i + 1 } else { keys });
-            }
-            let target = shared.at((b * queries + first) * width + head * dim, width);
+        let mut output = Output::new(batch * queries * width);
+        let out = output.shared();
+        let tasks: Vec<_> =
+            (0..heads.len()).flat_map(|head| (0..queries).step_by(QUERIES).map(move |first| (head, first))).collect();
+        tasks.into_par_iter().for_each(|(index, first)| {
+            let (image, column) = (index / self.heads, index % self.heads * dim);
+            let queries_of_task = first..queries.min(first + QUERIES);
             // SAFETY: each task writes its own head of its own queries.
-            unsafe { multiply(target, false, Matrix::rows(scores, rows, keys), v, 1.0, Parallelism::None) };
+            unsafe {
+                let out = Shared::new(out.at((image * queries + first) * width + column));
+                self.attend(&heads[index], dim, queries_of_task, keys, out);
+            }
         });
-        Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+        // SAFETY: every query's heads have been written.
+        unsafe { tensor(output, (batch, queries, width)) }
+    }
+
+    /// Writes the mixed values of some queries to `out`, rows as far apart as the queries are.
+    ///
+    /// # Safety
+    /// `out` has room for them.
+    unsafe fn attend(&self, head: &Head<'_>, dim: usize, queries: Range<usize>, keys: usize, out: Shared<f32>) {
+        let set = InstructionSet::best();
+        let (products, scale) = (self.products, 1.0 / (dim as f32).sqrt());
+        let (rows, steps) = (queries.len().next_multiple_of(TILE_ROWS), products.steps(dim));
+        let key_steps = products.steps(KEYS);
+        let mixed_width = dim.next_multiple_of(PANEL);
+        with_scratch(|[left, sums]| {
+            left.reserve(rows * (steps + key_steps));
+            sums.reserve(rows * (KEYS + mixed_width));
+            let (query, weights) = (left.as_mut_ptr::<f32>(), &mut left.as_mut_ptr::<f32>());
+            // SAFETY: the buffers have room for what is put one behind the other.
+            let weights = unsafe { weights.add(rows * steps) };
+            let scores = sums.as_mut_ptr::<f32>();
+            // SAFETY: as above.
+            let mixed = unsafe { scores.add(rows * KEYS) };
+            for (row, position) in queries.clone().enumerate() {
+                let from = &head.q[position * head.stride..][..dim];
+                // SAFETY: as above.
+                unsafe {
+                    match products {
+                        Products::F32 => std::ptr::copy_nonoverlapping(from.as_ptr(), query.add(row * steps), dim),
+                        Products::Bf16 => round_to_bf16(set, from.as_ptr(), dim, query.add(row * steps).cast()),
+                    }
+                }
+            }
+            let last = queries.len() - 1;
+            let table = |base: *mut f32, stride: usize, tile: usize| -> [*const f32; TILE_ROWS] {
+                // SAFETY: rows of the buffers above.
+                std::array::from_fn(|index| unsafe { base.add((tile + index).min(last) * stride).cast_const() })
+            };
+            let mut running = Running { most: [f32::NEG_INFINITY; QUERIES], sum: [0.0; QUERIES] };
+            let visible = if self.causal { keys.min(queries.end) } else { keys };
+            for first in (0..visible).step_by(KEYS) {
+                let in_block = KEYS.min(keys - first);
+                let (first_panel, panels) = (first / PANEL, in_block.div_ceil(PANEL));
+                for panel in 0..panels {
+                    let width = head.keys.width(first_panel + panel);
+                    let kernel = tile_kernel(set, products, width);
+                    for tile in (0..rows).step_by(TILE_ROWS) {
+                        let rows_of_tile = table(query, steps, tile);
+                        // SAFETY: rows of `steps` steps by a panel of as many; scores of KEYS numbers a row.
+                        unsafe {
+                            let out = scores.add(tile * KEYS + panel * PANEL);
+                            let panel = head.keys.panel(first_panel + panel, 0);
+                            kernel(rows_of_tile.as_ptr(), &[steps], panel, out, KEYS, false);
+                        }
+                    }
+                }
+                for (row, position) in queries.clone().enumerate() {
+                    let seen = if self.causal { in_block.min((position + 1).saturating_sub(first)) } else { in_block };
+                    // SAFETY: the row's scores have just been computed, up to whole vectors.
+                    unsafe {
+                        let row_scores = scores.add(row * KEYS);
+                        let len = in_block.next_multiple_of(16);
+                        std::slice::from_raw_parts_mut(row_scores, len)[seen..].fill(f32::NEG_INFINITY);
+                        let before = running.most[row];
+                        let most = largest(set, row_scores, len, before);
+                        let to = weights.add(row * key_steps);
+                        let sum = exponentials(set, row_scores, len, most, scale, to, products);
+                        let keep = if before == f32::NEG_INFINITY { 0.0 } else { ((before - most) * scale).exp() };
+                        running.most[row] = most;
+                        running.sum[row] = running.sum[row] * keep + sum;
+                        if first > 0 && keep != 1.0 {
+                            scale_row(mixed.add(row * mixed_width), dim, keep);
+                        }
+                    }
+                }
+                let block_steps = products.steps(in_block);
+                for panel in 0..head.values.panels() {
+                    let kernel = tile_kernel(set, products, head.values.width(panel));
+                    for tile in (0..rows).step_by(TILE_ROWS) {
+                        let rows_of_tile = table(weights, key_steps, tile);
+                        // SAFETY: rows of the block's weights by as many steps of a panel.
+                        unsafe {
+                            let out = mixed.add(tile * mixed_width + panel * PANEL);
+                            let panel = head.values.panel(panel, products.steps(KEYS) * (first / KEYS));
+                            kernel(rows_of_tile.as_ptr(), &[block_steps], panel, out, mixed_width, first > 0);
+                        }
+                    }
+                }
+            }
+            for row in 0..queries.len() {
+                let share = 1.0 / running.sum[row];
+                // SAFETY: the row's mixed values have been computed, and the caller lends the output.
+                unsafe {
+                    let mixed = std::slice::from_raw_parts(mixed.add(row * mixed_width), dim);
+                    let out = std::slice::from_raw_parts_mut(out.at(row * head.stride), dim);
+                    for (out, value) in out.iter_mut().zip(mixed) {
+                        *out = value * share;
+                    }
+                }
+            }
+        });
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::instruction_set::assert_same_bits;
-    use super::*;
-
-    #[test]
-    fn every_instruction_set_gives_the_same_bits() {
-        for (count, visible) in [(1, 1), (7, 3), (16, 16), (77, 50), (1025, 1025)] {
-            let scores: Vec<f32> = (0..count).map(|i| (i as f32 * 0.37).sin() * 30.0).collect();
-            assert_same_bits(|set| {
-                let mut row = scores.clone();
-                softmax::on(set, &mut row, visible);
-                row
-            });
-        }
+/// # Safety
+/// `row` is good for `len` numbers.
+unsafe fn scale_row(row: *mut f32, len: usize, factor: f32) {
+    // SAFETY: by the caller's promise.
+    for value in unsafe { std::slice::from_raw_parts_mut(row, len) } {
+        *value *= factor;
     }
 }

@@ -1,158 +1,316 @@
-//! Convolution in NCHW as a product of the weight, as it lies, with columns of pixels gathered tile by tile.
+//! Convolution of feature maps whose channels are innermost.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
-use gemm::Parallelism;
+use std::ops::Range;
+
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, SharedOutput, multiply};
-use super::values;
+use super::buffer::{AlignedBuffer, Output, Shared};
+use super::kernel::{Products, TILE_ROWS};
+use super::linear::{Linear, misfit};
+use super::packed::PackedMatrix;
+use super::product::{Depth, RowSource, finish_row, multiply, round_to_bf16};
+use super::tensors::{Values, tensor};
+use super::winograd::{self, Winograd};
+use crate::instruction_set::InstructionSet;
+use crate::error::{Error, Result};
 
-/// Bytes that the gathered columns of one tile may take: about half of a core's second-level cache.
-const TILE_BYTES: usize = 512 * 1024;
-/// Fewest pixels of a tile, so that the weight is not packed anew for too little work.
-const MIN_TILE_PIXELS: usize = 128;
-
-/// `y = conv(x, W) + b` of x (batch, in, h, w), W (out, in, kernel, kernel), b (out) or empty; zero padding.
-pub struct Conv2d {
+/// Geometry of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dGeometry {
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+    /// Height and width of the kernel.
+    pub kernel: usize,
     /// Step between the input positions of neighbouring outputs.
     pub stride: usize,
-    /// Zeros before the first row and column, and after the last ones.
+    /// Zeros before the first and after the last row and column.
     pub padding: (usize, usize),
 }
 
-struct Geometry {
-    channels: usize,
-    height: usize,
-    width: usize,
-    kernel_height: usize,
-    kernel_width: usize,
-    out_width: usize,
-    stride: usize,
-    padding: usize,
+/// How a convolution is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// The method that was measured to be the fastest for the shape.
+    Auto,
+    /// A product for every tap of the kernel.
+    Direct,
+    /// Winograd's F(2x2, 3x3): 2.25 times fewer products.
+    Winograd2,
+    /// Winograd's F(4x4, 3x3): 4 times fewer products.
+    Winograd4,
 }
 
-impl Geometry {
-    /// Writes the inputs of output pixels `first..first + pixels` as the columns of a (channels * kernel², pixels) matrix.
-    fn gather(&self, image: &[f32], first: usize, pixels: usize, columns: &mut [f32]) {
-        let plane = self.height * self.width;
-        let mut rows = columns.chunks_exact_mut(pixels);
-        for channel in 0..self.channels {
-            let plane = &image[channel * plane..(channel + 1) * plane];
-            for ky in 0..self.kernel_height {
-                for kx in 0..self.kernel_width {
-                    let Some(row) = rows.next() else { return };
-                    self.gather_row(plane, ky, kx, first, row);
+enum Weight {
+    Pointwise(Linear),
+    Direct(PackedMatrix),
+    Winograd(Winograd),
+}
+
+/// Two-dimensional convolution with bias and zero padding.
+pub struct Conv2d {
+    geometry: Conv2dGeometry,
+    weight: Weight,
+    bias: Vec<f32>,
+}
+
+/// What a convolution does beside convolving.
+#[derive(Default, Clone, Copy)]
+pub struct Conv2dExtras<'a> {
+    /// The input is first upsampled, each pixel to four, and cut to this height and width: twice its own, or one less.
+    pub upsampled: Option<(usize, usize)>,
+    /// (1 or batch, outputs), added to every pixel.
+    pub shift: Option<&'a Tensor>,
+    /// (batch, h, w, outputs), added to the result.
+    pub residual: Option<&'a Tensor>,
+}
+
+/// The input of a convolution: where its pixels lie, and what it looks like from the kernel.
+pub(super) struct Image {
+    /// First step of the first pixel.
+    pub data: Shared<f32>,
+    /// Steps from pixel to pixel.
+    pub pixel: usize,
+    /// Height and width of what lies in memory.
+    pub stored: (usize, usize),
+    /// Height and width of what is convolved.
+    pub seen: (usize, usize),
+    /// As many zeros as a pixel has.
+    pub zeros: AlignedBuffer,
+}
+
+impl Image {
+    /// Steps of the pixel at (y, x) of image `index`; zeros outside of it.
+    pub fn at(&self, index: usize, y: isize, x: isize) -> *const f32 {
+        let (height, width) = self.seen;
+        if y < 0 || x < 0 || y as usize >= height || x as usize >= width {
+            return self.zeros.as_ptr();
+        }
+        let halved = usize::from(self.seen != self.stored);
+        let (y, x) = (y as usize >> halved, x as usize >> halved);
+        let (height, width) = self.stored;
+        // SAFETY: inside of what is seen is inside of what is stored.
+        unsafe { self.data.at(((index * height + y) * width + x) * self.pixel) }
+    }
+}
+
+/// What is added to the sums, and where they go.
+pub(super) struct Finish<'a> {
+    /// A bias for each image, or one for all, one behind the other.
+    biases: Vec<f32>,
+    outputs: usize,
+    residual: Option<&'a [f32]>,
+    out: Shared<f32>,
+}
+
+impl Finish<'_> {
+    /// Finishes the sums of some columns of one pixel, counted over all images.
+    ///
+    /// # Safety
+    /// Pixel and columns are inside the output, and nobody else writes them meanwhile.
+    pub unsafe fn pixel(&self, image: usize, pixel: usize, columns: Range<usize>, sums: &[f32]) {
+        let image = if self.biases.len() > self.outputs { image } else { 0 };
+        let bias = &self.biases[image * self.outputs..][columns.clone()];
+        let from = pixel * self.outputs + columns.start;
+        // SAFETY: by the caller's promise.
+        let out = unsafe { std::slice::from_raw_parts_mut(self.out.at(from), columns.len()) };
+        finish_row(sums, bias, self.residual.map(|residual| &residual[from..from + columns.len()]), out);
+    }
+}
+
+struct PixelRows<'a> {
+    image: &'a Image,
+    products: Products,
+    geometry: Conv2dGeometry,
+    out: (usize, usize),
+}
+
+impl RowSource for PixelRows<'_> {
+    fn gather(&self, rows: Range<usize>, depth: &Depth, _scratch: &mut AlignedBuffer, table: &mut Vec<*const f32>) {
+        let Conv2dGeometry { kernel, stride, padding, .. } = self.geometry;
+        let (height, width) = self.out;
+        let corner = |row: usize| {
+            let (image, y, x) = (row / (height * width), row / width % height, row % width);
+            let corner = |position: usize| (position * stride) as isize - padding.0 as isize;
+            (image, corner(y), corner(x))
+        };
+        for tile in rows.clone().step_by(TILE_ROWS) {
+            let corners: [_; TILE_ROWS] = std::array::from_fn(|index| corner((tile + index).min(rows.end - 1)));
+            for (tap, first, _) in &depth.parts {
+                let (dy, dx) = ((tap / kernel) as isize, (tap % kernel) as isize);
+                let skip = first / self.products.per_step();
+                // SAFETY: a part lies inside of a pixel.
+                table.extend(corners.iter().map(|(image, y, x)| unsafe { self.image.at(*image, y + dy, x + dx).add(skip) }));
+            }
+        }
+    }
+}
+
+impl Conv2d {
+    /// Packs `weight` (outputs, inputs, kernel, kernel) and `bias` (outputs).
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for lengths that do not fit, and for Winograd where the kernel is not 3x3 of stride 1.
+    pub fn new(
+        products: Products,
+        geometry: Conv2dGeometry,
+        weight: &[f32],
+        bias: &[f32],
+        method: Method,
+    ) -> Result<Self> {
+        let Conv2dGeometry { inputs, outputs, kernel, stride, padding } = geometry;
+        if weight.len() != outputs * inputs * kernel * kernel || bias.len() != outputs {
+            return Err(misfit("weight and bias", &[weight.len(), bias.len()], &[outputs, inputs, kernel, kernel]));
+        }
+        if stride == 0 || kernel == 0 || inputs == 0 || outputs == 0 {
+            return Err(Error::Inference(format!("conv2d: {geometry:?}")));
+        }
+        let suits_winograd = kernel == 3 && stride == 1 && padding == (1, 1);
+        let method = match method {
+            Method::Auto if suits_winograd => winograd::method(products, inputs, outputs),
+            Method::Auto => Method::Direct,
+            Method::Winograd2 | Method::Winograd4 if !suits_winograd => {
+                return Err(Error::Inference(format!("conv2d: no Winograd for {geometry:?}")));
+            }
+            method => method,
+        };
+        let weight = match method {
+            _ if kernel == 1 && stride == 1 && padding == (0, 0) => {
+                Weight::Pointwise(Linear::new(products, weight, outputs, inputs, Some(bias))?)
+            }
+            Method::Winograd2 | Method::Winograd4 => {
+                Weight::Winograd(Winograd::new(products, method, weight, inputs, outputs))
+            }
+            _ => {
+                let taps = kernel * kernel;
+                Weight::Direct(PackedMatrix::pack(products, outputs, &vec![inputs; taps], |column, tap, channel| {
+                    weight[(column * inputs + channel) * taps + tap]
+                }))
+            }
+        };
+        Ok(Self { geometry, weight, bias: bias.to_vec() })
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.bias.as_slice())
+            + match &self.weight {
+                Weight::Pointwise(linear) => linear.bytes(),
+                Weight::Direct(matrix) => matrix.bytes(),
+                Weight::Winograd(winograd) => winograd.bytes(),
+            }
+    }
+
+    /// (batch, h, w, inputs) to (batch, h', w', outputs).
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for shapes that do not fit.
+    pub fn forward(&self, x: &Tensor, extras: Conv2dExtras<'_>) -> Result<Tensor> {
+        let Conv2dGeometry { inputs, outputs, kernel, stride, padding } = self.geometry;
+        let (batch, height, width, channels) = x.dims4()?;
+        let seen = extras.upsampled.unwrap_or((height, width));
+        let halves = |seen: usize, stored: usize| seen.div_ceil(2) == stored;
+        if channels != inputs || extras.upsampled.is_some_and(|seen| !halves(seen.0, height) || !halves(seen.1, width))
+        {
+            return Err(misfit("the input", x.dims(), &[batch, seen.0, seen.1, inputs]));
+        }
+        if let (Weight::Pointwise(linear), None, None) = (&self.weight, extras.upsampled, extras.shift) {
+            return linear.forward(&[x], extras.residual);
+        }
+        let padded = padding.0 + padding.1;
+        if seen.0 + padded < kernel || seen.1 + padded < kernel {
+            return Err(misfit("the input", x.dims(), &[batch, kernel, kernel, inputs]));
+        }
+        let out = ((seen.0 + padded - kernel) / stride + 1, (seen.1 + padded - kernel) / stride + 1);
+        let shape = [batch, out.0, out.1, outputs];
+        let residual = match extras.residual {
+            Some(residual) if residual.dims() != shape => return Err(misfit("residual", residual.dims(), &shape)),
+            residual => residual.map(Tensor::contiguous).transpose()?,
+        };
+        let residual = residual.as_ref().map(Values::of).transpose()?;
+        let mut output = Output::new(shape.iter().product());
+        let finish = Finish {
+            biases: self.biases(batch, extras.shift)?,
+            outputs,
+            residual: residual.as_deref(),
+            out: output.shared(),
+        };
+        let x = x.contiguous()?;
+        let values = Values::of(&x)?;
+        let plain = |values: *const f32, pixel| Image {
+            data: Shared::new(values.cast_mut()),
+            pixel,
+            stored: (height, width),
+            seen,
+            zeros: zeros(channels),
+        };
+        match &self.weight {
+            Weight::Pointwise(_) => return Err(Error::Inference("conv2d: a pointwise one takes no extras".into())),
+            Weight::Winograd(winograd) => {
+                let image = plain(values.as_ptr(), channels);
+                // SAFETY: the image has `batch` images of the size seen, and the output was made for them.
+                unsafe { winograd.forward(&image, batch, &finish) };
+            }
+            Weight::Direct(matrix) => {
+                let products = matrix.products();
+                let rounded = (products == Products::Bf16).then(|| rounded(&values, channels));
+                let image = match &rounded {
+                    Some(rounded) => plain(rounded.as_ptr(), products.steps(channels)),
+                    None => plain(values.as_ptr(), channels),
+                };
+                let source = PixelRows { image: &image, products, geometry: self.geometry, out };
+                let pixels = out.0 * out.1;
+                let depth = Depth::new(products, matrix.segments());
+                // SAFETY: rows are the output's pixels, whose taps are pixels of the image or zeros.
+                unsafe {
+                    multiply(InstructionSet::best(), [matrix], &depth, batch * pixels, &source, |sums| {
+                        for (row, [sums_of_row]) in sums.rows() {
+                            finish.pixel(row / pixels, row, sums.columns.clone(), sums_of_row);
+                        }
+                    });
                 }
             }
         }
+        // SAFETY: every pixel's columns have been written.
+        unsafe { tensor(output, &shape) }
     }
 
-    fn gather_row(&self, plane: &[f32], ky: usize, kx: usize, first: usize, row: &mut [f32]) {
-        let mut done = 0;
-        while done < row.len() {
-            let (out_y, out_x) = ((first + done) / self.out_width, (first + done) % self.out_width);
-            let run = (self.out_width - out_x).min(row.len() - done);
-            let target = &mut row[done..done + run];
-            done += run;
-            let y = (out_y * self.stride + ky).wrapping_sub(self.padding);
-            if y >= self.height {
-                target.fill(0.0);
-                continue;
+    /// The bias with the shift of each image.
+    fn biases(&self, batch: usize, shift: Option<&Tensor>) -> Result<Vec<f32>> {
+        let Some(shift) = shift else { return Ok(self.bias.clone()) };
+        let outputs = self.geometry.outputs;
+        match *shift.dims() {
+            [rows, columns] if columns == outputs && (rows == 1 || rows == batch) => {
+                let shift = shift.contiguous()?;
+                let values = Values::of(&shift)?;
+                Ok(values.chunks_exact(outputs).flat_map(|row| row.iter().zip(&self.bias).map(|(a, b)| a + b)).collect())
             }
-            let line = &plane[y * self.width..(y + 1) * self.width];
-            if self.stride == 1 {
-                copy_shifted(line, (out_x + kx) as isize - self.padding as isize, target);
-            } else {
-                for (i, value) in target.iter_mut().enumerate() {
-                    let x = ((out_x + i) * self.stride + kx).wrapping_sub(self.padding);
-                    *value = line.get(x).copied().unwrap_or(0.0);
-                }
-            }
+            _ => Err(misfit("shift", shift.dims(), &[batch, outputs])),
         }
     }
 }
 
-/// Copies `line[from..from + target.len()]`, with zeros outside of the line.
-fn copy_shifted(line: &[f32], from: isize, target: &mut [f32]) {
-    let before = ((-from).max(0) as usize).min(target.len());
-    let start = (from.max(0) as usize).min(line.len());
-    let inside = (line.len() - start).min(target.len() - before);
-    target[..before].fill(0.0);
-    target[before..before + inside].copy_from_slice(&line[start..start + inside]);
-    target[before + inside..].fill(0.0);
+fn zeros(len: usize) -> AlignedBuffer {
+    let mut zeros = AlignedBuffer::new(len.next_multiple_of(16));
+    // SAFETY: all of the buffer, for which zero bytes are zeros.
+    unsafe { zeros.as_mut_ptr::<u32>().write_bytes(0, zeros.len()) };
+    zeros
 }
 
-impl CustomOp3 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, channels, height, width) = x_layout.shape().dims4()?;
-        let (outputs, inputs, kernel_height, kernel_width) = weight_layout.shape().dims4()?;
-        let padded = self.padding.0 + self.padding.1;
-        let empty = weight_layout.shape().elem_count() == 0 || self.stride == 0;
-        if empty || inputs != channels || height + padded < kernel_height || width + padded < kernel_width {
-            bail!("conv2d: weight {:?}, stride {}, on {:?}", weight_layout.dims(), self.stride, x_layout.dims());
+/// All pixels in bf16, each rounded up to whole steps.
+fn rounded(values: &[f32], channels: usize) -> AlignedBuffer {
+    const PIXELS: usize = 64;
+    let steps = Products::Bf16.steps(channels);
+    let mut rounded = AlignedBuffer::new(values.len() / channels * steps);
+    let to = Shared::new(rounded.as_mut_ptr::<u32>());
+    let set = InstructionSet::best();
+    values.par_chunks(PIXELS * channels).enumerate().for_each(|(chunk, values)| {
+        for (index, pixel) in values.chunks_exact(channels).enumerate() {
+            // SAFETY: each pixel has its own steps.
+            unsafe { round_to_bf16(set, pixel.as_ptr(), channels, to.at((chunk * PIXELS + index) * steps).cast()) };
         }
-        let out_height = (height + padded - kernel_height) / self.stride + 1;
-        let out_width = (width + padded - kernel_width) / self.stride + 1;
-        let (x, weight, bias) = (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
-        if !bias.is_empty() && bias.len() != outputs {
-            bail!("conv2d: {} biases of {outputs} outputs", bias.len());
-        }
-        let geometry = Geometry {
-            channels,
-            height,
-            width,
-            kernel_height,
-            kernel_width,
-            out_width,
-            stride: self.stride,
-            padding: self.padding.0,
-        };
-
-        let depth = channels * kernel_height * kernel_width;
-        let pixels = out_height * out_width;
-        let tile = (TILE_BYTES / 4 / depth).max(MIN_TILE_PIXELS).min(pixels);
-        let pointwise = kernel_height == 1 && kernel_width == 1 && self.stride == 1 && padded == 0;
-        let mut out = vec![0f32; batch * outputs * pixels];
-        if !bias.is_empty() {
-            out.par_chunks_mut(pixels).enumerate().for_each(|(plane, values)| values.fill(bias[plane % outputs]));
-        }
-        let shared = SharedOutput::new(&mut out);
-        let tasks: Vec<_> = (0..batch).flat_map(|b| (0..pixels).step_by(tile).map(move |p| (b, p))).collect();
-        let parallelism = if tasks.len() >= rayon::current_num_threads() {
-            Parallelism::None
-        } else {
-            Parallelism::Rayon(rayon::current_num_threads())
-        };
-        let weight = Matrix::rows(weight, outputs, depth);
-        let image_size = channels * height * width;
-        tasks.into_par_iter().for_each_init(Vec::new, |columns, (b, first)| {
-            let count = tile.min(pixels - first);
-            let image = &x[b * image_size..(b + 1) * image_size];
-            let rhs = if pointwise {
-                Matrix { data: &image[first..], rows: depth, cols: count, row_stride: pixels, col_stride: 1 }
-            } else {
-                columns.resize(depth * tile, 0.0);
-                let columns = &mut columns[..depth * count];
-                geometry.gather(image, first, count, columns);
-                Matrix::rows(columns, depth, count)
-            };
-            // SAFETY: each task writes its own pixels of its own image, and the output is initialised.
-            unsafe {
-                multiply(shared.at(b * outputs * pixels + first, pixels), true, weight, rhs, 1.0, parallelism);
-            }
-        });
-        Ok((CpuStorage::F32(out), Shape::from((batch, outputs, out_height, out_width))))
-    }
+    });
+    rounded
 }

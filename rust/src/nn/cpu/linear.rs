@@ -1,64 +1,191 @@
-//! Fully connected layer.
+//! Fully connected layers.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
-use gemm::Parallelism;
-use rayon::prelude::*;
+use candle_core::{D, Tensor};
 
-use super::gemm::{Matrix, SharedOutput, multiply};
-use super::values;
+use super::buffer::Output;
+use super::dispatch::multiversion;
+use super::kernel::Products;
+use super::math::gelu;
+use super::packed::PackedMatrix;
+use super::product::{Depth, DenseRows, finish_row, multiply};
+use super::tensors::{Values, tensor};
+use crate::instruction_set::InstructionSet;
+use crate::error::{Error, Result};
 
-/// Input rows that one task multiplies.
-const ROWS: usize = 256;
-/// Output columns that one task makes.
-const COLS: usize = 512;
+/// `y = x W^T + b`, with x from one input or from several joined along their width.
+pub struct Linear {
+    weight: PackedMatrix,
+    bias: Vec<f32>,
+}
 
-/// `y = x W^T + b` of x (…, in), W (out, in), b (out) or empty.
-pub struct Linear;
+/// `(x V^T + c) * gelu(x W^T + b)` (Shazeer 2020, GEGLU), after diffusers' `GEGLU`.
+pub struct Geglu {
+    value: PackedMatrix,
+    gate: PackedMatrix,
+    bias: Vec<f32>,
+}
 
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
+/// Packs rows `first..first + outputs` of W (…, inputs).
+fn pack(products: Products, weight: &[f32], first: usize, outputs: usize, inputs: usize) -> PackedMatrix {
+    PackedMatrix::pack(products, outputs, &[inputs], |column, _, index| weight[(first + column) * inputs + index])
+}
+
+fn bias_or_zeros(bias: Option<&[f32]>, outputs: usize) -> Result<Vec<f32>> {
+    let bias = bias.map_or_else(|| vec![0.0; outputs], <[f32]>::to_vec);
+    if bias.len() == outputs { Ok(bias) } else { Err(misfit("bias", &[bias.len()], &[outputs])) }
+}
+
+pub(super) fn misfit(what: &str, given: &[usize], wanted: &[usize]) -> Error {
+    Error::Inference(format!("{what} is {given:?}, not {wanted:?}"))
+}
+
+impl Linear {
+    /// Packs `weight` (outputs, inputs) and `bias` (outputs).
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for lengths that do not fit each other.
+    pub fn new(
+        products: Products,
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
+        if weight.len() != outputs * inputs {
+            return Err(misfit("weight", &[weight.len()], &[outputs, inputs]));
+        }
+        Ok(Self { weight: pack(products, weight, 0, outputs, inputs), bias: bias_or_zeros(bias, outputs)? })
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (outputs, inputs) = weight_layout.shape().dims2()?;
-        let (x, weight, bias) = (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
-        let mut dims = x_layout.dims().to_vec();
-        if dims.pop() != Some(inputs) {
-            bail!("linear: {:?} does not end in {inputs}", x_layout.dims());
-        }
-        if inputs == 0 || outputs == 0 || !(bias.is_empty() || bias.len() == outputs) {
-            bail!("linear: weight {:?} and {} biases", weight_layout.dims(), bias.len());
-        }
-        let rows: usize = dims.iter().product();
-        dims.push(outputs);
-
-        let mut out = vec![0f32; rows * outputs];
-        if !bias.is_empty() {
-            out.par_chunks_mut(outputs * 16).for_each(|block| {
-                for row in block.chunks_exact_mut(outputs) {
-                    row.copy_from_slice(bias);
-                }
-            });
-        }
-        let shared = SharedOutput::new(&mut out);
-        let tasks: Vec<_> =
-            (0..rows).step_by(ROWS).flat_map(|r| (0..outputs).step_by(COLS).map(move |c| (r, c))).collect();
-        tasks.into_par_iter().for_each(|(row, col)| {
-            let (height, width) = (ROWS.min(rows - row), COLS.min(outputs - col));
-            let lhs = Matrix::rows(&x[row * inputs..(row + height) * inputs], height, inputs);
-            let rhs = Matrix::rows(&weight[col * inputs..(col + width) * inputs], width, inputs).transposed();
-            // SAFETY: each task writes its own rows and columns of the output, which is initialised.
-            unsafe { multiply(shared.at(row * outputs + col, outputs), true, lhs, rhs, 1.0, Parallelism::None) };
-        });
-        Ok((CpuStorage::F32(out), Shape::from(dims)))
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.weight.bytes() + size_of_val(self.bias.as_slice())
     }
+
+    /// (…, inputs), from one input or from several joined along the last dimension, to (…, outputs), plus `residual` of
+    /// that shape where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for shapes that do not fit.
+    pub fn forward(&self, inputs: &[&Tensor], residual: Option<&Tensor>) -> Result<Tensor> {
+        let products = self.weight.products();
+        let splits_a_step = |input: &&Tensor| !input.dim(D::Minus1).is_ok_and(|w| w.is_multiple_of(products.per_step()));
+        if let [before @ .., _] = inputs
+            && before.iter().any(splits_a_step)
+        {
+            return self.forward(&[&Tensor::cat(inputs, D::Minus1)?], residual);
+        }
+        let (outputs, widths) = (self.weight.columns(), widths(inputs));
+        let mut shape = leading(inputs, &widths, &self.weight)?;
+        let rows: usize = shape.iter().product();
+        shape.push(outputs);
+        let residual = match residual {
+            Some(residual) if residual.dims() != shape => return Err(misfit("residual", residual.dims(), &shape)),
+            residual => residual.map(Tensor::contiguous).transpose()?,
+        };
+        let residual = residual.as_ref().map(Values::of).transpose()?;
+        let residual = residual.as_deref();
+        let mut output = Output::new(rows * outputs);
+        let out = output.shared();
+        read(inputs, |segments| {
+            let (source, depth) = (DenseRows { products, segments }, Depth::new(products, &widths));
+            // SAFETY: the inputs were checked to have `rows` rows of the segments' depths; each block is written once.
+            unsafe {
+                multiply(InstructionSet::best(), [&self.weight], &depth, rows, &source, |sums| {
+                    let bias = &self.bias[sums.columns.clone()];
+                    for (row, [sums_of_row]) in sums.rows() {
+                        let from = row * outputs + sums.columns.start;
+                        let out = std::slice::from_raw_parts_mut(out.at(from), sums.columns.len());
+                        finish_row(sums_of_row, bias, residual.map(|r| &r[from..from + out.len()]), out);
+                    }
+                });
+            }
+        })?;
+        // SAFETY: the blocks cover all rows and columns.
+        unsafe { tensor(output, shape) }
+    }
+}
+
+multiversion! {
+    fn gate_row(value: &[f32], gate: &[f32], value_bias: &[f32], gate_bias: &[f32], out: &mut [f32]) {
+        for ((((out, value), gate), value_bias), gate_bias) in
+            out.iter_mut().zip(value).zip(gate).zip(value_bias).zip(gate_bias)
+        {
+            *out = (value + value_bias) * gelu(gate + gate_bias);
+        }
+    }
+}
+
+impl Geglu {
+    /// Packs `weight` (2 outputs, inputs), the values' rows before the gates', and `bias` (2 outputs).
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for lengths that do not fit each other.
+    pub fn new(products: Products, weight: &[f32], outputs: usize, inputs: usize, bias: &[f32]) -> Result<Self> {
+        if weight.len() != 2 * outputs * inputs {
+            return Err(misfit("weight", &[weight.len()], &[2 * outputs, inputs]));
+        }
+        let half = |first| pack(products, weight, first, outputs, inputs);
+        Ok(Self { value: half(0), gate: half(outputs), bias: bias_or_zeros(Some(bias), 2 * outputs)? })
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.value.bytes() + self.gate.bytes() + size_of_val(self.bias.as_slice())
+    }
+
+    /// (…, inputs) to (…, outputs).
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for another width.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (outputs, products, widths) = (self.value.columns(), self.value.products(), widths(&[x]));
+        let mut shape = leading(&[x], &widths, &self.value)?;
+        let rows: usize = shape.iter().product();
+        shape.push(outputs);
+        let (value_bias, gate_bias) = self.bias.split_at(outputs);
+        let mut output = Output::new(rows * outputs);
+        let out = output.shared();
+        read(&[x], |segments| {
+            let (source, depth) = (DenseRows { products, segments }, Depth::new(products, &widths));
+            // SAFETY: as in `Linear::forward`.
+            unsafe {
+                multiply(InstructionSet::best(), [&self.value, &self.gate], &depth, rows, &source, |sums| {
+                    let columns = sums.columns.clone();
+                    for (row, [value, gate]) in sums.rows() {
+                        let out = std::slice::from_raw_parts_mut(out.at(row * outputs + columns.start), columns.len());
+                        gate_row(value, gate, &value_bias[columns.clone()], &gate_bias[columns.clone()], out);
+                    }
+                });
+            }
+        })?;
+        // SAFETY: the blocks cover all rows and columns.
+        unsafe { tensor(output, shape) }
+    }
+}
+
+fn widths(inputs: &[&Tensor]) -> Vec<usize> {
+    inputs.iter().map(|input| input.dims().last().copied().unwrap_or(0)).collect()
+}
+
+/// The dimensions before the last one, which all inputs share; the last ones are together as wide as the weight is deep.
+fn leading(inputs: &[&Tensor], widths: &[usize], weight: &PackedMatrix) -> Result<Vec<usize>> {
+    let depth = weight.segments();
+    if widths.contains(&0) || widths.iter().sum::<usize>() != depth.iter().sum::<usize>() {
+        return Err(misfit("the width of the inputs", widths, depth));
+    }
+    let leading: Vec<_> = inputs.iter().map(|input| &input.dims()[..input.rank() - 1]).collect();
+    match leading.iter().find(|dims| **dims != leading[0]) {
+        Some(other) => Err(misfit("a joined input", other, leading[0])),
+        None => Ok(leading[0].to_vec()),
+    }
+}
+
+/// Calls `work` with the values of all inputs.
+fn read(inputs: &[&Tensor], work: impl FnOnce(&[&[f32]])) -> Result<()> {
+    let inputs: Vec<_> = inputs.iter().map(|input| input.contiguous()).collect::<std::result::Result<_, _>>()?;
+    let values: Vec<_> = inputs.iter().map(Values::of).collect::<Result<_>>()?;
+    let slices: Vec<&[f32]> = values.iter().map(|values| &**values).collect();
+    work(&slices);
+    Ok(())
 }

@@ -46,6 +46,12 @@ pub fn erf(x: f32) -> f32 {
     (x * p / q).clamp(-1.0, 1.0)
 }
 
+/// x times the normal distribution's function at x (Hendrycks and Gimpel 2016), by [`erf`].
+#[inline(always)]
+pub fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
 /// Sum of `f` over the values, in f64 and vectorised.
 #[inline(always)]
 pub fn sum_by(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {

@@ -1,26 +1,79 @@
 //! Normalisations; their sums lose nothing at a million elements.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::instruction_set::multiversion;
+use super::buffer::Output;
+use super::dispatch::multiversion;
+use super::linear::misfit;
 use super::math::{sigmoid, sum_by};
-use super::values;
+use super::tensors::{Values, tensor};
+use crate::error::Result;
 
-/// GroupNorm of x (batch, channels, …) with weight and bias (channels), followed by SiLU when asked.
+/// Pixels that one task takes.
+const PIXELS: usize = 256;
+
+/// Group normalisation of feature maps whose channels are innermost.
 pub struct GroupNorm {
+    /// A factor for each channel.
+    pub weight: Vec<f32>,
+    /// A constant for each channel.
+    pub bias: Vec<f32>,
     /// Number of groups; divides the channels.
     pub groups: usize,
     /// Added to the variance.
     pub eps: f64,
-    /// Whether SiLU follows.
-    pub silu: bool,
 }
 
-/// LayerNorm of x (…, width) with weight and bias (width).
+/// Layer normalisation over the last dimension.
 pub struct LayerNorm {
+    /// A factor for each element.
+    pub weight: Vec<f32>,
+    /// A constant for each element.
+    pub bias: Vec<f32>,
     /// Added to the variance.
     pub eps: f64,
+}
+
+multiversion! {
+    /// Adds each channel's values and squares to `sums` and `squares`.
+    fn accumulate(pixels: &[f32], sums: &mut [f64], squares: &mut [f64]) {
+        let channels = sums.len();
+        let mut quads = pixels.chunks_exact(4 * channels);
+        for quad in &mut quads {
+            let (first, second) = quad.split_at(2 * channels);
+            let ((a, b), (c, d)) = (first.split_at(channels), second.split_at(channels));
+            for channel in 0..channels {
+                let [a, b, c, d] = [a[channel], b[channel], c[channel], d[channel]].map(f64::from);
+                sums[channel] += (a + b) + (c + d);
+                squares[channel] += (a * a + b * b) + (c * c + d * d);
+            }
+        }
+        for pixel in quads.remainder().chunks_exact(channels) {
+            for ((sum, square), value) in sums.iter_mut().zip(squares.iter_mut()).zip(pixel) {
+                let value = f64::from(*value);
+                *sum += value;
+                *square += value * value;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// `scale * x + shift` for some channels of one pixel, and SiLU of it when asked.
+    fn scale_shift(source: &[f32], scale: &[f32], shift: &[f32], silu: bool, target: &mut [f32]) {
+        let values = target.iter_mut().zip(source).zip(scale).zip(shift);
+        if silu {
+            for (((target, value), scale), shift) in values {
+                let y = value * scale + shift;
+                *target = y * sigmoid(y);
+            }
+        } else {
+            for (((target, value), scale), shift) in values {
+                *target = value * scale + shift;
+            }
+        }
+    }
 }
 
 multiversion! {
@@ -32,15 +85,6 @@ multiversion! {
 }
 
 multiversion! {
-    fn scale_shift(source: &[f32], target: &mut [f32], scale: f32, shift: f32, silu: bool) {
-        for (target, value) in target.iter_mut().zip(source) {
-            let y = value * scale + shift;
-            *target = if silu { y * sigmoid(y) } else { y };
-        }
-    }
-}
-
-multiversion! {
     fn normalise_row(source: &[f32], target: &mut [f32], weight: &[f32], bias: &[f32], mean: f32, scale: f32) {
         for (((target, value), weight), bias) in target.iter_mut().zip(source).zip(weight).zip(bias) {
             *target = (value - mean) * scale * weight + bias;
@@ -48,109 +92,165 @@ multiversion! {
     }
 }
 
-fn statistics(values: &[f32], eps: f64) -> (f64, f64) {
-    let mut result = (0.0, 0.0);
-    moments(values, &mut result);
-    (result.0, 1.0 / (result.1 + eps).sqrt())
+/// Sums and squares of each channel of one image.
+fn channel_sums(image: &[f32], channels: usize) -> (Vec<f64>, Vec<f64>) {
+    let parts: Vec<_> = image
+        .par_chunks(PIXELS * channels)
+        .map(|pixels| {
+            let (mut sums, mut squares) = (vec![0.0; channels], vec![0.0; channels]);
+            accumulate(pixels, &mut sums, &mut squares);
+            (sums, squares)
+        })
+        .collect();
+    let (mut sums, mut squares) = (vec![0.0; channels], vec![0.0; channels]);
+    let add = |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+    for (part_sums, part_squares) in &parts {
+        add(&mut sums, part_sums);
+        add(&mut squares, part_squares);
+    }
+    (sums, squares)
 }
 
-impl CustomOp3 for GroupNorm {
-    fn name(&self) -> &'static str {
-        "group_norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let [_, channels, rest @ ..] = x_layout.dims() else {
-            bail!("group_norm: {:?} has no channels", x_layout.dims())
+impl GroupNorm {
+    /// (batch, h, w, channels), from one input or from several joined along their channels, to the same; SiLU follows
+    /// when asked.
+    ///
+    /// # Errors
+    /// [`crate::Error::Inference`] for shapes that do not fit.
+    pub fn forward(&self, inputs: &[&Tensor], silu: bool) -> Result<Tensor> {
+        let channels = self.weight.len();
+        let counts: Vec<usize> = inputs.iter().filter_map(|input| input.dims().last().copied()).collect();
+        let Some(mut shape) = inputs.first().map(|input| input.dims().to_vec()).filter(|dims| dims.len() == 4) else {
+            return Err(misfit("the input", &counts, &[channels]));
         };
-        let (channels, plane) = (*channels, rest.iter().product::<usize>());
-        let (x, weight, bias) = (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
-        if channels == 0
+        if counts.iter().sum::<usize>() != channels
+            || self.bias.len() != channels
             || self.groups == 0
-            || channels % self.groups != 0
-            || weight.len() != channels
-            || bias.len() != channels
+            || channels == 0
+            || !channels.is_multiple_of(self.groups)
+            || inputs.iter().any(|input| input.dims()[..3] != shape[..3])
         {
-            bail!("group_norm: {} groups of {:?}", self.groups, x_layout.dims());
+            return Err(misfit("the input's channels", &counts, &[channels]));
         }
-        let in_group = channels / self.groups;
-        let mut out = vec![0f32; x.len()];
-        if plane > 0 {
-            let group = in_group * plane;
-            out.par_chunks_mut(group).zip(x.par_chunks(group)).enumerate().for_each(|(index, (target, source))| {
-                let (mean, inverse) = statistics(source, self.eps);
-                let first = index % self.groups * in_group;
-                let planes = target.chunks_exact_mut(plane).zip(source.chunks_exact(plane));
-                for ((target, source), channel) in planes.zip(first..) {
-                    let scale = inverse * f64::from(weight[channel]);
-                    let shift = f64::from(bias[channel]) - mean * scale;
-                    scale_shift(source, target, scale as f32, shift as f32, self.silu);
+        shape[3] = channels;
+        let (batch, pixels) = (shape[0], shape[1] * shape[2]);
+        let inputs: Vec<_> = inputs.iter().map(|input| input.contiguous()).collect::<std::result::Result<_, _>>()?;
+        let values: Vec<_> = inputs.iter().map(Values::of).collect::<Result<_>>()?;
+        let values: Vec<&[f32]> = values.iter().map(|values| &**values).collect();
+        let mut output = Output::new(batch * pixels * channels);
+        let out = output.shared();
+        for image in 0..if pixels == 0 { 0 } else { batch } {
+            let parts: Vec<&[f32]> = values
+                .iter()
+                .zip(&counts)
+                .map(|(values, count)| &values[image * pixels * count..(image + 1) * pixels * count])
+                .collect();
+            let (scale, shift) = self.affine(&parts, &counts, pixels);
+            (0..pixels.div_ceil(PIXELS)).into_par_iter().for_each(|chunk| {
+                for pixel in chunk * PIXELS..pixels.min((chunk + 1) * PIXELS) {
+                    let mut first = 0;
+                    for (part, count) in parts.iter().zip(&counts) {
+                        let source = &part[pixel * count..(pixel + 1) * count];
+                        let (scale, shift) = (&scale[first..first + count], &shift[first..first + count]);
+                        // SAFETY: each task writes its own pixels.
+                        let target = unsafe {
+                            let target = out.at((image * pixels + pixel) * channels + first);
+                            std::slice::from_raw_parts_mut(target, *count)
+                        };
+                        scale_shift(source, scale, shift, silu, target);
+                        first += count;
+                    }
                 }
             });
         }
-        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+        // SAFETY: every pixel's channels have been written.
+        unsafe { tensor(output, shape) }
+    }
+
+    /// What each channel of one image is multiplied by, and what is added.
+    fn affine(&self, parts: &[&[f32]], counts: &[usize], pixels: usize) -> (Vec<f32>, Vec<f32>) {
+        let (mut sums, mut squares) = (Vec::new(), Vec::new());
+        for (part, count) in parts.iter().zip(counts) {
+            let (part_sums, part_squares) = channel_sums(part, *count);
+            sums.extend(part_sums);
+            squares.extend(part_squares);
+        }
+        let in_group = self.weight.len() / self.groups;
+        let count = (in_group * pixels) as f64;
+        let (mut scale, mut shift) = (Vec::new(), Vec::new());
+        for (channel, (sums, squares)) in sums.chunks(in_group).zip(squares.chunks(in_group)).enumerate() {
+            let mean = sums.iter().sum::<f64>() / count;
+            let variance = (squares.iter().sum::<f64>() / count - mean * mean).max(0.0);
+            let inverse = 1.0 / (variance + self.eps).sqrt();
+            for channel in channel * in_group..(channel + 1) * in_group {
+                let factor = inverse * f64::from(self.weight[channel]);
+                scale.push(factor as f32);
+                shift.push((f64::from(self.bias[channel]) - mean * factor) as f32);
+            }
+        }
+        (scale, shift)
     }
 }
 
-impl CustomOp3 for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer_norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (values(x, x_layout)?, values(weight, weight_layout)?, values(bias, bias_layout)?);
-        let width = weight.len();
-        if width == 0 || x_layout.dims().last() != Some(&width) || bias.len() != width {
-            bail!("layer_norm: {width} weights on {:?}", x_layout.dims());
+impl LayerNorm {
+    /// (…, width) to the same.
+    ///
+    /// # Errors
+    /// [`crate::Error::Inference`] for another width.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let width = self.weight.len();
+        if width == 0 || x.dims().last() != Some(&width) || self.bias.len() != width {
+            return Err(misfit("the input", x.dims(), &[width]));
         }
-        let mut out = vec![0f32; x.len()];
+        let x = x.contiguous()?;
+        let values = Values::of(&x)?;
+        let mut output = Output::new(values.len());
+        let out = output.shared();
         let block = width * 16;
-        out.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(target, source)| {
+        values.par_chunks(block).enumerate().for_each(|(index, source)| {
+            // SAFETY: each task writes its own rows.
+            let target = unsafe { std::slice::from_raw_parts_mut(out.at(index * block), source.len()) };
             for (target, source) in target.chunks_exact_mut(width).zip(source.chunks_exact(width)) {
-                let (mean, inverse) = statistics(source, self.eps);
-                normalise_row(source, target, weight, bias, mean as f32, inverse as f32);
+                let mut result = (0.0, 0.0);
+                moments(source, &mut result);
+                let (mean, inverse) = (result.0, 1.0 / (result.1 + self.eps).sqrt());
+                normalise_row(source, target, &self.weight, &self.bias, mean as f32, inverse as f32);
             }
         });
-        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+        // SAFETY: every row has been written.
+        unsafe { tensor(output, x.shape().clone()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::instruction_set::assert_same_bits;
+    use super::super::dispatch::assert_same_bits;
     use super::*;
 
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
+        let bits_of = |values: &[f64]| {
+            let halves = values.iter().map(|value| value.to_bits()).flat_map(|bits| [bits as u32, (bits >> 32) as u32]);
+            halves.map(f32::from_bits).collect::<Vec<_>>()
+        };
         for count in [1, 7, 32, 100, 5000] {
-            let wave = |step: f32| (0..count).map(|i| (i as f32 * step).sin() * 3.0 + 1.0).collect::<Vec<_>>();
-            let (x, weight, bias) = (wave(0.37), wave(0.11), wave(0.05));
+            let wave = |step: f32, len: usize| (0..len).map(|i| (i as f32 * step).sin() * 3.0 + 1.0).collect::<Vec<_>>();
+            let (x, weight, bias) = (wave(0.37, count), wave(0.11, count), wave(0.05, count));
             assert_same_bits(|set| {
                 let mut result = (0.0, 0.0);
                 moments::on(set, &x, &mut result);
-                let bits = [result.0.to_bits(), result.1.to_bits()];
-                bits.iter().flat_map(|bits| [*bits as u32, (bits >> 32) as u32]).map(f32::from_bits).collect()
+                bits_of(&[result.0, result.1])
+            });
+            let pixels = wave(0.23, 7 * count);
+            assert_same_bits(|set| {
+                let (mut sums, mut squares) = (vec![0.0; count], vec![0.0; count]);
+                accumulate::on(set, &pixels, &mut sums, &mut squares);
+                bits_of(&[sums, squares].concat())
             });
             for silu in [false, true] {
                 assert_same_bits(|set| {
                     let mut y = vec![0f32; count];
-                    scale_shift::on(set, &x, &mut y, 1.3, -0.7, silu);
+                    scale_shift::on(set, &x, &weight, &bias, silu, &mut y);
                     y
                 });
             }

@@ -1,0 +1,276 @@
+//! An allocator that hands large blocks out again instead of giving them back.
+//!
+//! A forward pass allocates and frees every activation. Memory that comes fresh from the system costs a fault a page, and
+//! whether another allocator keeps blocks of many megabytes is its own affair; here it is sure: after a first step there
+//! are no new large blocks, and never more memory is held than was in use at one time.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes from which on a block is large.
+const LARGE: usize = 1 << 20;
+/// Alignment of all large blocks; what needs more is left to the inner allocator.
+const ALIGNMENT: usize = 64;
+/// Blocks that are kept at most.
+const SLOTS: usize = 256;
+
+/// Keeps freed large blocks of `A` for the next allocation of their size.
+pub struct Recycling<A> {
+    inner: A,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    blocks: [Block; SLOTS],
+    count: usize,
+    /// Bytes of the kept blocks.
+    bytes: usize,
+    /// Bytes of the large blocks that are in use.
+    used: usize,
+    /// The most bytes that were in use at one time.
+    peak: usize,
+    /// Large blocks that the inner allocator was asked for.
+    fresh: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Block {
+    data: *mut u8,
+    size: usize,
+}
+
+// SAFETY: a kept block belongs to nobody else.
+unsafe impl Send for Kept {}
+
+/// What a [`Recycling`] allocator did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    /// Large blocks that were new.
+    pub fresh: u64,
+    /// Bytes of large blocks in use.
+    pub used: usize,
+    /// Bytes of large blocks that are kept for later.
+    pub kept: usize,
+    /// The most bytes of large blocks in use at one time.
+    pub peak: usize,
+}
+
+impl<A: GlobalAlloc> Recycling<A> {
+    /// Keeps what `inner` gave.
+    pub const fn new(inner: A) -> Self {
+        let empty = Block { data: std::ptr::null_mut(), size: 0 };
+        let kept = Kept { blocks: [empty; SLOTS], count: 0, bytes: 0, used: 0, peak: 0, fresh: 0 };
+        Self { inner, kept: Mutex::new(kept) }
+    }
+
+    /// What this allocator did so far.
+    pub fn statistics(&self) -> Statistics {
+        let kept = self.lock();
+        Statistics { fresh: kept.fresh, used: kept.used, kept: kept.bytes, peak: kept.peak }
+    }
+
+    /// Gives all kept blocks back, and forgets the peak.
+    pub fn release(&self) {
+        let mut kept = self.lock();
+        kept.peak = kept.used;
+        self.shrink(&mut kept, 0);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the oldest blocks back until at most `bytes` are kept.
+    fn shrink(&self, kept: &mut Kept, bytes: usize) {
+        let mut gone = 0;
+        while kept.bytes > bytes {
+            let block = kept.blocks[gone];
+            kept.bytes -= block.size;
+            gone += 1;
+            // SAFETY: the block came from the inner allocator with this layout, and is in no one's hands.
+            unsafe { self.inner.dealloc(block.data, large(block.size)) };
+        }
+        kept.blocks.copy_within(gone..kept.count, 0);
+        kept.count -= gone;
+    }
+
+    /// A block of a size that [`rounded`] gave; the flag says whether it is new.
+    fn take(&self, size: usize, fresh: impl FnOnce() -> *mut u8) -> (*mut u8, bool) {
+        let mut kept = self.lock();
+        let found = kept.blocks[..kept.count].iter().rposition(|block| block.size == size);
+        kept.used += size;
+        kept.peak = kept.peak.max(kept.used);
+        if let Some(index) = found {
+            let block = kept.blocks[index];
+            let count = kept.count;
+            kept.blocks.copy_within(index + 1..count, index);
+            kept.count -= 1;
+            kept.bytes -= size;
+            return (block.data, false);
+        }
+        let room = kept.peak - kept.used;
+        self.shrink(&mut kept, room);
+        kept.fresh += 1;
+        drop(kept);
+        let data = fresh();
+        if data.is_null() {
+            self.lock().used -= size;
+        }
+        (data, true)
+    }
+}
+
+/// The layout of all large blocks of a size.
+fn large(size: usize) -> Layout {
+    // SAFETY: the alignment is a power of two, and `rounded` sees to it that sizes do not overflow.
+    unsafe { Layout::from_size_align_unchecked(size, ALIGNMENT) }
+}
+
+/// The size that a large allocation is rounded up to: to eighths of a power of two, so that there are few sizes. None for
+/// what is not large, and for what the inner allocator must handle itself.
+fn rounded(layout: Layout) -> Option<usize> {
+    if layout.size() < LARGE || layout.align() > ALIGNMENT {
+        return None;
+    }
+    let unit = 1 << (layout.size().ilog2() - 3);
+    let size = layout.size().checked_next_multiple_of(unit)?;
+    (size <= isize::MAX as usize - ALIGNMENT).then_some(size)
+}
+
+// SAFETY: blocks come from the inner allocator, large ones with the layout that `rounded` gives for every layout that
+// they are asked for with, and only one at a time has them.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Recycling<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is passed on.
+        unsafe {
+            match rounded(layout) {
+                Some(size) => self.take(size, || self.inner.alloc(large(size))).0,
+                None => self.inner.alloc(layout),
+            }
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is passed on; a kept block is as large as was asked for.
+        unsafe {
+            let Some(size) = rounded(layout) else { return self.inner.alloc_zeroed(layout) };
+            let (data, is_fresh) = self.take(size, || self.inner.alloc_zeroed(large(size)));
+            if !is_fresh {
+                data.write_bytes(0, layout.size());
+            }
+            data
+        }
+    }
+
+    unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
+        let Some(size) = rounded(layout) else {
+            // SAFETY: the caller's promise is passed on.
+            return unsafe { self.inner.dealloc(data, layout) };
+        };
+        let mut kept = self.lock();
+        kept.used -= size;
+        if kept.count == SLOTS {
+            let without_oldest = kept.bytes - kept.blocks[0].size;
+            self.shrink(&mut kept, without_oldest);
+        }
+        let index = kept.count;
+        kept.blocks[index] = Block { data, size };
+        kept.count += 1;
+        kept.bytes += size;
+    }
+
+    unsafe fn realloc(&self, data: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller promises that the new size does not overflow with this alignment.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        match (rounded(layout), rounded(wanted)) {
+            // SAFETY: the caller's promise is passed on.
+            (None, None) => unsafe { self.inner.realloc(data, layout, size) },
+            (before, after) if before == after => data,
+            // SAFETY: both blocks are as large as is copied, and the old one is the caller's to give up.
+            _ => unsafe {
+                let moved = self.alloc(wanted);
+                if !moved.is_null() {
+                    std::ptr::copy_nonoverlapping(data, moved, layout.size().min(size));
+                    self.dealloc(data, layout);
+                }
+                moved
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::alloc::System;
+
+    use super::*;
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 8).expect("a layout")
+    }
+
+    /// Allocates and frees, and returns the block's address.
+    fn cycle(allocator: &Recycling<System>, size: usize) -> usize {
+        // SAFETY: the block is freed with the layout that it was made with.
+        unsafe {
+            let data = allocator.alloc(layout(size));
+            data.write_bytes(0xff, size);
+            allocator.dealloc(data, layout(size));
+            data as usize
+        }
+    }
+
+    #[test]
+    fn a_large_block_is_handed_out_again() {
+        let allocator = Recycling::new(System);
+        let first = cycle(&allocator, 3 << 20);
+        // A little less is rounded up to the same size.
+        assert_eq!(cycle(&allocator, (3 << 20) - 1000), first);
+        assert_eq!(allocator.statistics().fresh, 1);
+        assert_eq!(allocator.statistics().used, 0);
+        allocator.release();
+        assert_eq!(allocator.statistics(), Statistics { fresh: 1, used: 0, kept: 0, peak: 0 });
+    }
+
+    #[test]
+    fn a_recycled_block_is_cleared_when_zeros_are_asked_for() {
+        let allocator = Recycling::new(System);
+        cycle(&allocator, 2 << 20);
+        // SAFETY: the block is as large as is read, and freed with its layout.
+        unsafe {
+            let data = allocator.alloc_zeroed(layout(2 << 20));
+            assert!(std::slice::from_raw_parts(data, 2 << 20).iter().all(|byte| *byte == 0));
+            allocator.dealloc(data, layout(2 << 20));
+        }
+        assert_eq!(allocator.statistics().fresh, 1);
+    }
+
+    #[test]
+    fn no_more_is_held_than_was_in_use_at_once() {
+        let allocator = Recycling::new(System);
+        for mib in [2, 3, 5, 7, 4, 6, 1] {
+            cycle(&allocator, mib << 20);
+            let Statistics { kept, peak, .. } = allocator.statistics();
+            assert!(kept <= peak, "{kept} bytes kept, {peak} at most in use");
+        }
+        assert_eq!(allocator.statistics().peak, 7 << 20);
+    }
+
+    #[test]
+    fn growing_keeps_the_contents() {
+        let allocator = Recycling::new(System);
+        // SAFETY: each block is used within its size, and freed with its layout.
+        unsafe {
+            let mut data = allocator.alloc(layout(1000));
+            data.write_bytes(7, 1000);
+            let mut size = 1000;
+            for next in [LARGE, LARGE + 1, 5 << 20, 3000] {
+                data = allocator.realloc(data, layout(size), next);
+                size = next;
+                assert!(std::slice::from_raw_parts(data, 1000).iter().all(|byte| *byte == 7));
+            }
+            allocator.dealloc(data, layout(size));
+        }
+        assert_eq!(allocator.statistics().used, 0);
+    }
+}
