@@ -11,11 +11,11 @@ use crate::checkpoint::{MappedTensors, ModelFolder, clip_text_key, vae_key};
 use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
+use crate::instruction_set::InstructionSet;
 use crate::models::{
     Autoencoder, AutoencoderKl, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
 };
 use crate::nn::Weights;
-use crate::instruction_set::InstructionSet;
 use crate::nn::weights::{Loaded, TensorSource};
 use crate::reference;
 use crate::threads::Threads;
@@ -178,13 +178,7 @@ impl Pipeline {
     /// # Errors
     /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
     /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the folder.
-    pub fn load(
-        path: &Path,
-        device: &str,
-        dtype: &str,
-        engine: Engine,
-        num_threads: Option<usize>,
-    ) -> Result<Self> {
+    pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine, num_threads: Option<usize>) -> Result<Self> {
         let threads = Threads::new(num_threads)?;
         threads.clone().run(|| Self::load_on(threads, path, device, dtype, engine))
     }
