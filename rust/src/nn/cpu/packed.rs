@@ -109,6 +109,14 @@ impl PackedMatrix {
         (self.columns - panel * PANEL).min(PANEL)
     }
 
+    /// As much of what lies behind `step` steps of a panel as `steps` of its steps take.
+    pub fn panel_data(&self, panel: usize, step: usize, steps: usize) -> &[f32] {
+        let from = (panel * PANEL * self.steps + step * self.width(panel)).min(self.data.len());
+        let len = (steps * self.width(panel)).min(self.data.len() - from);
+        // SAFETY: inside of the buffer, which is filled by now, and any bits are an f32.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr::<f32>().add(from), len) }
+    }
+
     /// Where a panel begins, `step` steps in.
     pub fn panel(&self, panel: usize, step: usize) -> *const f32 {
         let offset = panel * PANEL * self.steps + step * self.width(panel);

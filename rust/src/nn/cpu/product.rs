@@ -16,6 +16,9 @@ pub const BLOCK_ROWS: usize = 128;
 /// Tasks for each thread, so that none waits long for the last one.
 const TASKS: usize = 4;
 
+/// Numbers in a cache line.
+const LINE: usize = 16;
+
 thread_local! {
     static SCRATCH: RefCell<[AlignedBuffer; 2]> = RefCell::default();
 }
@@ -95,17 +98,35 @@ pub unsafe fn multiply_panel(
     let width = matrix.width(panel);
     let kernel: TileKernel = tile_kernel(set, matrix.products(), width);
     let mut step = 0;
+    let tiles = rows.len() / depth.pointers();
     for chunk in &depth.chunks {
         let steps = &depth.steps[chunk.clone()];
         let data = matrix.panel(panel, step);
+        let ahead = matrix.panel_data(panel, step + steps.iter().sum::<usize>(), steps.iter().sum());
         for (tile, rows) in rows.chunks_exact(depth.pointers()).enumerate() {
             let rows = &rows[chunk.start * TILE_ROWS..];
+            prefetch(ahead, tile, tiles);
             // SAFETY: by the caller's promise; the panel holds all steps of the matrix's depth.
             unsafe {
                 kernel(rows.as_ptr(), steps, data, out.add(tile * TILE_ROWS * width), width, chunk.start > 0);
             }
         }
         step += steps.iter().sum::<usize>();
+    }
+}
+
+/// Asks for one of `parts` equal parts of what is read next, so that memory works while the processor does.
+fn prefetch(data: &[f32], part: usize, parts: usize) {
+    let lines = data.len().div_ceil(LINE);
+    for line in lines * part / parts..lines * (part + 1) / parts {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, and on memory that is there.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().add(line * LINE).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (data, line);
     }
 }
 
