@@ -61,10 +61,10 @@ vectorised! {
     unsafe fn exponentials<V>(row: *const f32, len: usize, most: f32, scale: f32, to: *mut f32, products: Products) -> f32 {
         // SAFETY: by the caller's promise.
         unsafe {
-            let (factor, shift) = (V::splat(scale), V::splat(-most * scale));
+            let (factor, most) = (V::splat(scale), V::splat(most));
             let mut sums = V::splat(0.0);
             for index in (0..len).step_by(V::LANES) {
-                let weight = exp(V::load(row.add(index)).mul_add(factor, shift));
+                let weight = exp(V::load(row.add(index)).sub(most).mul(factor));
                 sums = sums.add(weight);
                 match products {
                     Products::F32 => weight.store(to.add(index)),

@@ -7,10 +7,10 @@ use super::dispatch::multiversion;
 use super::kernel::Products;
 use super::math::gelu;
 use super::packed::PackedMatrix;
-use super::product::{Depth, DenseRows, finish_row, multiply};
+use super::product::{DenseRows, Depth, finish_row, multiply};
 use super::tensors::{Values, tensor};
-use crate::instruction_set::InstructionSet;
 use crate::error::{Error, Result};
+use crate::instruction_set::InstructionSet;
 
 /// `y = x W^T + b`, with x from one input or from several joined along their width.
 pub struct Linear {
@@ -51,7 +51,7 @@ impl Linear {
         inputs: usize,
         bias: Option<&[f32]>,
     ) -> Result<Self> {
-        if weight.len() != outputs * inputs {
+        if weight.len() != outputs * inputs || inputs == 0 {
             return Err(misfit("weight", &[weight.len()], &[outputs, inputs]));
         }
         Ok(Self { weight: pack(products, weight, 0, outputs, inputs), bias: bias_or_zeros(bias, outputs)? })
@@ -69,7 +69,8 @@ impl Linear {
     /// [`Error::Inference`] for shapes that do not fit.
     pub fn forward(&self, inputs: &[&Tensor], residual: Option<&Tensor>) -> Result<Tensor> {
         let products = self.weight.products();
-        let splits_a_step = |input: &&Tensor| !input.dim(D::Minus1).is_ok_and(|w| w.is_multiple_of(products.per_step()));
+        let splits_a_step =
+            |input: &&Tensor| !input.dim(D::Minus1).is_ok_and(|w| w.is_multiple_of(products.per_step()));
         if let [before @ .., _] = inputs
             && before.iter().any(splits_a_step)
         {
@@ -122,7 +123,7 @@ impl Geglu {
     /// # Errors
     /// [`Error::Inference`] for lengths that do not fit each other.
     pub fn new(products: Products, weight: &[f32], outputs: usize, inputs: usize, bias: &[f32]) -> Result<Self> {
-        if weight.len() != 2 * outputs * inputs {
+        if weight.len() != 2 * outputs * inputs || inputs == 0 {
             return Err(misfit("weight", &[weight.len()], &[2 * outputs, inputs]));
         }
         let half = |first| pack(products, weight, first, outputs, inputs);
