@@ -61,21 +61,20 @@ vectorised! {
     unsafe fn exponentials<V>(row: *const f32, len: usize, most: f32, scale: f32, to: *mut f32, products: Products) -> f32 {
         // SAFETY: by the caller's promise.
         unsafe {
-            let mut sums = V::splat(0.0);
+            let (mut sums, most) = (V::splat(0.0), V::splat(most));
             match products {
                 Products::F32 => {
-                    let (factor, shift) = (V::splat(scale), V::splat(-most * scale));
+                    let factor = V::splat(scale);
                     for index in (0..len).step_by(V::LANES) {
-                        let weight = exp(V::load(row.add(index)).mul_add(factor, shift));
+                        let weight = exp(V::load(row.add(index)).sub(most).mul(factor));
                         sums = sums.add(weight);
                         weight.store(to.add(index));
                     }
                 }
                 Products::Bf16 => {
-                    let scale = scale * std::f32::consts::LOG2_E;
-                    let (factor, shift) = (V::splat(scale), V::splat(-most * scale));
+                    let factor = V::splat(scale * std::f32::consts::LOG2_E);
                     for index in (0..len).step_by(V::LANES) {
-                        let weight = exp2_for_bf16(V::load(row.add(index)).mul_add(factor, shift));
+                        let weight = exp2_for_bf16(V::load(row.add(index)).sub(most).mul(factor));
                         sums = sums.add(weight);
                         weight.store_bf16(to.cast::<u16>().add(index));
                     }

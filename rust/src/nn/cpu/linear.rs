@@ -52,7 +52,7 @@ impl Linear {
         inputs: usize,
         bias: Option<&[f32]>,
     ) -> Result<Self> {
-        if weight.len() != outputs * inputs {
+        if weight.len() != outputs * inputs || inputs == 0 {
             return Err(misfit("weight", &[weight.len()], &[outputs, inputs]));
         }
         Ok(Self { weight: pack(products, weight, 0, outputs, inputs), bias: bias_or_zeros(bias, outputs)? })
@@ -124,7 +124,7 @@ impl Geglu {
     /// # Errors
     /// [`Error::Inference`] for lengths that do not fit each other.
     pub fn new(products: Products, weight: &[f32], outputs: usize, inputs: usize, bias: &[f32]) -> Result<Self> {
-        if weight.len() != 2 * outputs * inputs {
+        if weight.len() != 2 * outputs * inputs || inputs == 0 {
             return Err(misfit("weight", &[weight.len()], &[2 * outputs, inputs]));
         }
         let half = |first| pack(products, weight, first, outputs, inputs);

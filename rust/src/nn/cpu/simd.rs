@@ -59,7 +59,8 @@ pub unsafe fn exp<V: Simd>(x: V) -> V {
     }
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
     let round = splat!(12_582_912.0);
-    let x = x.max(splat!(-87.0));
+    // In this order, what is no number stays none.
+    let x = splat!(-87.0).max(x);
     let n = x.mul_add(splat!(std::f32::consts::LOG2_E), round).sub(round);
     let r = n.mul_add(splat!(2.121_944_4e-4), n.mul_add(splat!(-0.693_359_4), x));
     let mut p = splat!(1.987_569_2e-4);
@@ -79,7 +80,7 @@ pub unsafe fn exp2_for_bf16<V: Simd>(x: V) -> V {
     // SAFETY: by the caller's promise.
     unsafe {
         let round = V::splat(12_582_912.0);
-        let x = x.max(V::splat(-126.0));
+        let x = V::splat(-126.0).max(x);
         let n = x.add(round).sub(round);
         let f = x.sub(n);
         let mut p = V::splat(0.055_171_667);

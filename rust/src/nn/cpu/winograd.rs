@@ -400,6 +400,9 @@ impl Winograd {
         let (height, width) = image.seen;
         let grid = Grid { rows: height.div_ceil(OUT), columns: width.div_ceil(OUT), size: OUT };
         let tiles = batch * grid.rows * grid.columns;
+        if tiles == 0 {
+            return;
+        }
         let (blocks, panels) = (tiles.div_ceil(block), self.positions[0].panels());
         let groups = groups(blocks, panels);
         let in_group = panels.div_ceil(groups);
