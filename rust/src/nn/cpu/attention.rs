@@ -71,7 +71,7 @@ vectorised! {
                         weight.store(to.add(index));
                     }
                 }
-                Products::Bf16 => {
+                Products::Bf16 | Products::Int8 => {
                     let factor = V::splat(scale * std::f32::consts::LOG2_E);
                     for index in (0..len).step_by(V::LANES) {
                         let weight = exp2_for_bf16(V::load(row.add(index)).sub(most).mul(factor));
@@ -147,13 +147,13 @@ impl Attention {
                         self.products,
                         keys,
                         &[dim],
-                        Strided { data: k, column: width, segment: 0, index: 1 },
+                        Strided { data: k, column: width, segment: 0, index: 1, scales: &[] },
                     ),
                     values: PackedMatrix::pack(
                         self.products,
                         dim,
                         &blocks,
-                        Strided { data: v, column: 1, segment: KEYS * width, index: width },
+                        Strided { data: v, column: 1, segment: KEYS * width, index: width, scales: &[] },
                     ),
                 }
             })
@@ -231,7 +231,9 @@ impl Attention {
         unsafe {
             match self.products {
                 Products::F32 => std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()),
-                Products::Bf16 => round_to_bf16(InstructionSet::best(), from.as_ptr(), from.len(), to.cast()),
+                Products::Bf16 | Products::Int8 => {
+                    round_to_bf16(InstructionSet::best(), from.as_ptr(), from.len(), to.cast())
+                }
             }
         }
     }

@@ -151,7 +151,13 @@ struct PixelRows<'a> {
 }
 
 impl RowSource for PixelRows<'_> {
-    fn gather(&self, rows: Range<usize>, depth: &Depth, _scratch: &mut AlignedBuffer, table: &mut Vec<*const f32>) {
+    fn gather(
+        &self,
+        rows: Range<usize>,
+        depth: &Depth,
+        _scratch: &mut AlignedBuffer,
+        table: &mut Vec<*const f32>,
+    ) -> Vec<f32> {
         let Conv2dGeometry { kernel, stride, padding, .. } = self.geometry;
         let (height, width) = self.out;
         let corner = |row: usize| {
@@ -170,6 +176,7 @@ impl RowSource for PixelRows<'_> {
                 );
             }
         }
+        Vec::new()
     }
 }
 
@@ -210,7 +217,7 @@ impl Conv2d {
             }
             _ => {
                 let taps = kernel * kernel;
-                let source = Strided { data: weight, column: inputs * taps, segment: 1, index: taps };
+                let source = Strided { data: weight, column: inputs * taps, segment: 1, index: taps, scales: &[] };
                 Weight::Direct(PackedMatrix::pack(products, outputs, &vec![inputs; taps], source))
             }
         };
@@ -290,7 +297,7 @@ impl Conv2d {
                 // SAFETY: rows are the output's pixels, whose taps are pixels of the image or zeros.
                 unsafe {
                     multiply(InstructionSet::best(), [matrix], &depth, batch * pixels, &source, |sums| {
-                        for (row, [sums_of_row]) in sums.rows() {
+                        for (row, _, [sums_of_row]) in sums.rows() {
                             finish.pixel(row / pixels, row, sums.columns.clone(), sums_of_row);
                         }
                     });

@@ -37,6 +37,8 @@ pub struct Strided<'a> {
     pub segment: usize,
     /// From one number of a segment to the next.
     pub index: usize,
+    /// What each column is divided by before it is rounded to i8; empty where nothing is.
+    pub scales: &'a [f32],
 }
 
 impl PackedMatrix {
@@ -161,17 +163,25 @@ impl Writer {
         for column in 0..valid {
             let from = (panel * PANEL + column) * source.column + numbers.start * source.index;
             let values = data[from..].iter().step_by(source.index).take(numbers.len());
+            let to = to[column..].iter_mut().step_by(width);
             match self.products {
                 Products::F32 => {
-                    for (to, value) in to[column..].iter_mut().step_by(width).zip(values) {
+                    for (to, value) in to.zip(values) {
                         *to = value.to_bits();
                     }
                 }
                 Products::Bf16 => {
                     let mut rounded = values.map(|value| u32::from(to_bf16(*value)));
-                    for to in to[column..].iter_mut().step_by(width) {
+                    for to in to {
                         let (first, second) = (rounded.next().unwrap_or(0), rounded.next().unwrap_or(0));
                         *to = first | second << 16;
+                    }
+                }
+                Products::Int8 => {
+                    let scale = source.scales[panel * PANEL + column];
+                    let mut rounded = values.map(|value| quantise(*value, scale) as u8);
+                    for to in to {
+                        *to = u32::from_le_bytes(std::array::from_fn(|_| rounded.next().unwrap_or(0)));
                     }
                 }
             }
@@ -180,6 +190,11 @@ impl Writer {
             step[valid..].fill(0);
         }
     }
+}
+
+/// The multiple of `scale` that is nearest to `value`, from -127 to 127.
+pub fn quantise(value: f32, scale: f32) -> i8 {
+    if scale > 0.0 { (value / scale).round_ties_even().clamp(-127.0, 127.0) as i8 } else { 0 }
 }
 
 /// Cuts segments that are longer than [`MAX_SEGMENT`] steps; each part is (segment, first number, numbers).

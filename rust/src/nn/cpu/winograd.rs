@@ -119,7 +119,7 @@ unsafe fn input_vector<V: Simd, T: Transform<OUT, IN>, const OUT: usize, const I
                 let to_row = to.data.add((y * IN + x) * to.stride);
                 match to.products {
                     Products::F32 => value.store(to_row.add(channel)),
-                    Products::Bf16 => value.store_bf16(to_row.cast::<u16>().add(channel)),
+                    Products::Bf16 | Products::Int8 => value.store_bf16(to_row.cast::<u16>().add(channel)),
                 }
             }
         }
@@ -361,7 +361,9 @@ impl Winograd {
                     for (to, (even, odd)) in step.iter_mut().zip(values) {
                         *to = match products {
                             Products::F32 => even.to_bits(),
-                            Products::Bf16 => u32::from(to_bf16(*even)) | u32::from(to_bf16(*odd)) << 16,
+                            Products::Bf16 | Products::Int8 => {
+                                u32::from(to_bf16(*even)) | u32::from(to_bf16(*odd)) << 16
+                            }
                         };
                     }
                 }
