@@ -11,11 +11,11 @@ use crate::checkpoint::{MappedTensors, ModelFolder, clip_text_key, vae_key};
 use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
+use crate::instruction_set::InstructionSet;
 use crate::models::{
     Autoencoder, AutoencoderKl, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
 };
 use crate::nn::Weights;
-use crate::instruction_set::InstructionSet;
 use crate::nn::weights::{Loaded, TensorSource};
 use crate::reference;
 use crate::threads::Threads;
@@ -76,7 +76,8 @@ impl Loader<'_> {
         let weights = Weights::new(Box::new(tensors), self.dtype, &self.device);
         let model = build(&weights)?;
         let loaded = weights.finish(component)?;
-        self.note(component, stored_dtype, loaded);
+        let storage = if weights.products().is_some() { "packed" } else { "copied" };
+        self.note(component, stored_dtype, loaded, storage);
         Ok(model)
     }
 
@@ -93,11 +94,11 @@ impl Loader<'_> {
         let elements: usize =
             names.iter().filter_map(|name| tensors.shape(name)).map(|s| s.iter().product::<usize>()).sum();
         let loaded = Loaded { tensors: names.len(), bytes: elements * self.dtype.size_in_bytes() };
-        self.note(component, tensors.stored_dtype(), loaded);
+        self.note(component, tensors.stored_dtype(), loaded, "copied");
         Ok(model)
     }
 
-    fn note(&mut self, component: &'static str, stored_dtype: &'static str, loaded: Loaded) {
+    fn note(&mut self, component: &'static str, stored_dtype: &'static str, loaded: Loaded, storage: &'static str) {
         self.residency.push(Residency {
             component,
             device: device::name(&self.device),
@@ -105,7 +106,7 @@ impl Loader<'_> {
             stored_dtype,
             tensors: loaded.tensors,
             bytes: loaded.bytes,
-            storage: "copied",
+            storage,
         });
     }
 }
@@ -178,13 +179,7 @@ impl Pipeline {
     /// # Errors
     /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
     /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the folder.
-    pub fn load(
-        path: &Path,
-        device: &str,
-        dtype: &str,
-        engine: Engine,
-        num_threads: Option<usize>,
-    ) -> Result<Self> {
+    pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine, num_threads: Option<usize>) -> Result<Self> {
         let threads = Threads::new(num_threads)?;
         threads.clone().run(|| Self::load_on(threads, path, device, dtype, engine))
     }
