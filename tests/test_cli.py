@@ -90,7 +90,7 @@ WRONG = {
     "device": (["generate", "x", "--device", "gpu"], "sd-rbee: --device: got gpu, allowed is auto, cpu"),
     "dtype": (["generate", "x", "--dtype", "f16", "--device", "cpu"], "sd-rbee: --dtype: got f16"),
     "threads": (["generate", "x", "--threads", "0"], "sd-rbee: --threads: got 0, allowed is an int from 1 to 1024"),
-    "threads of verify": (["verify", "--threads", "9999"], "sd-rbee: --threads: got 9999, allowed is an int from 1"),
+    "threads of verify": (["verify", "--threads", "9999"], "sd-rbee: --threads: got 9999, allowed is 1 to 1024"),
     "suffix": (["generate", "x", "-o", "a.gif"], "sd-rbee: --output: got 'a.gif', allowed is a name ending in .png"),
     "no suffix": (["generate", "x", "-o", "picture"], "sd-rbee: --output: got 'picture'"),
     "both results": (["generate", "x", "-o", "-", "--json"], "not both"),
