@@ -29,7 +29,7 @@ class Setting:
 
     def environment(self) -> dict[str, str]:
         """Variables of every child process: one number of threads for all, no network, no progress bars."""
-        threads = ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        threads = ("SD_RBEE_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
         offline = ("HF_HUB_OFFLINE", "TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS")
         quiet = ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY")
         return {

@@ -36,8 +36,8 @@ def test_generate_keeps_the_model_loaded(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.INFO, logger="sd_rbee"):
         again = sd_rbee.generate("a robot", **small())
         assert load_lines(caplog) == []
-        Pipeline.load()
-        assert load_lines(caplog) == ["pollen on cpu in f32, engine native"]
+        Pipeline.load(num_threads=2)
+        assert load_lines(caplog) == ["pollen on cpu in f32 as auto, num_threads 2, engine native"]
     assert np.array_equal(pixels(again), pixels(pollen().generate("a robot", **small())))
 
 
@@ -163,8 +163,10 @@ def test_any_multiple_is_a_size(height: int, width: int) -> None:
 
 
 def test_a_pipeline_tells_what_it_is() -> None:
+    pipe = Pipeline.load(dtype="bf16", num_threads=3)
+    assert repr(pipe) == "<Pipeline pollen on cpu in bf16, num_threads 3, engine native>"
     pipe = pollen()
-    assert repr(pipe) == "<Pipeline pollen on cpu in f32, engine native>"
+    assert repr(pipe) == f"<Pipeline pollen on cpu in f32, num_threads {pipe.num_threads}, engine native>"
     assert pipe.size_multiple == 8
     defaults = {"height": 128, "width": 128, "num_inference_steps": 20, "guidance_scale": 3.5, "scheduler": "ddim"}
     assert pipe.defaults == defaults

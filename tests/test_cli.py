@@ -88,7 +88,9 @@ WRONG = {
     "karras": (["generate", "x", "--karras"], "sd-rbee: --karras: got true, allowed is false with ddim"),
     "engine": (["generate", "x", "--engine", "torch"], "'torch' is not one of 'native', 'candle'"),
     "device": (["generate", "x", "--device", "gpu"], "sd-rbee: --device: got gpu, allowed is auto, cpu"),
-    "dtype": (["generate", "x", "--dtype", "bf16", "--device", "cpu"], "sd-rbee: --dtype: got bf16"),
+    "dtype": (["generate", "x", "--dtype", "f16", "--device", "cpu"], "sd-rbee: --dtype: got f16"),
+    "threads": (["generate", "x", "--threads", "0"], "sd-rbee: --threads: got 0, allowed is an int from 1 to 1024"),
+    "threads of verify": (["verify", "--threads", "9999"], "sd-rbee: --threads: got 9999, allowed is 1 to 1024"),
     "suffix": (["generate", "x", "-o", "a.gif"], "sd-rbee: --output: got 'a.gif', allowed is a name ending in .png"),
     "no suffix": (["generate", "x", "-o", "picture"], "sd-rbee: --output: got 'picture'"),
     "both results": (["generate", "x", "-o", "-", "--json"], "not both"),
@@ -157,6 +159,7 @@ def test_info() -> None:
     assert facts["schedulers"] == ["ddim", "euler", "euler-ancestral", "dpm++-2m"]
     assert facts["features"] == backend.native.features()
     assert facts["cpu_features"] == backend.native.cpu_features()
+    assert facts["instruction_set"] in facts["instruction_sets"] == backend.native.instruction_sets()
     done = cli("info")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"pollen ({POLLEN})" in done.stdout

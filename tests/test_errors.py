@@ -152,7 +152,17 @@ def test_the_engines_limit_of_pictures_is_ours() -> None:
         ({"device": "cuda:15"}, sd_rbee.DeviceError, "cuda"),
         ({"device": "metal:15"}, sd_rbee.DeviceError, "metal"),
         ({"dtype": "float16"}, InvalidParamsError, "dtype: got float16, allowed is auto, f32, f16 or bf16"),
-        ({"dtype": "bf16", "device": "cpu"}, InvalidParamsError, "dtype: got bf16, allowed is auto or f32 on the CPU"),
+        (
+            {"dtype": "f16", "device": "cpu"},
+            InvalidParamsError,
+            "dtype: got f16, allowed is auto, f32 or bf16 on the CPU",
+        ),
+        (
+            {"dtype": "bf16", "device": "cpu", "engine": "candle"},
+            InvalidParamsError,
+            "dtype: got bf16, allowed is f32 for the engine candle on the CPU",
+        ),
+        ({"num_threads": 0}, InvalidParamsError, "num_threads: got 0, allowed is an int from 1 to 1024"),
         ({"dtype": 32}, InvalidParamsError, "dtype: got int 32"),
         ({"engine": "torch"}, InvalidParamsError, "engine: got torch, allowed is native or candle"),
         ({"engine": "\ud800"}, InvalidParamsError, "engine: got a lone surrogate"),

@@ -26,6 +26,8 @@ __all__ = [
     "cpu_features",
     "devices",
     "features",
+    "instruction_set",
+    "instruction_sets",
 ]
 __version__: str
 
@@ -122,7 +124,7 @@ class Residency:
     def device(self) -> str: ...
     @property
     def dtype(self) -> str:
-        """The dtype in memory."""
+        """The dtype that it computes in."""
     @property
     def stored_dtype(self) -> str:
         """The dtype in the file."""
@@ -131,7 +133,8 @@ class Residency:
     @property
     def bytes(self) -> int: ...
     @property
-    def storage(self) -> Literal["mmapped", "copied"]: ...
+    def storage(self) -> Literal["mmapped", "copied", "packed"]:
+        """Whether the memory is the file's own, or was read, or read and laid out anew for the CPU's kernels."""
 
 @final
 class Generation:
@@ -165,7 +168,14 @@ class Pipeline:
     """A model in memory. One generation at a time; a second call waits for the first."""
 
     @staticmethod
-    def load(path: str, *, device: str = "auto", dtype: str = "auto", engine: str = "native") -> Pipeline: ...
+    def load(
+        path: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        engine: str = "native",
+        num_threads: int | None = None,
+    ) -> Pipeline: ...
     def generate(
         self,
         prompt: str,
@@ -194,6 +204,8 @@ class Pipeline:
     def dtype(self) -> str: ...
     @property
     def engine(self) -> str: ...
+    @property
+    def num_threads(self) -> int: ...
     @property
     def defaults(self) -> dict[str, Any]:
         """The model's own height, width, num_inference_steps, guidance_scale and scheduler."""
@@ -263,6 +275,12 @@ def compare(values: Buffer, reference: Buffer) -> Difference:
 
 def features() -> list[str]:
     """The build's compiled-in features: cuda, cudnn, flash-attn, metal, accelerate."""
+
+def instruction_set() -> str:
+    """The instruction set that the CPU's kernels use: the best, or the one that SD_RBEE_CPU names."""
+
+def instruction_sets() -> list[str]:
+    """The instruction sets that SD_RBEE_CPU may name on this machine, the best last."""
 
 def cpu_features() -> list[str]:
     """Instruction sets found on this machine."""

@@ -93,7 +93,8 @@ def check_text(field: str, value: object) -> str:
     return value
 
 
-def _check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
+def check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
+    """The value as an int from 1, or 0 where that is a seed, up to `limit`, which is not one of them."""
     least = 0 if field == "seed" else 1
     allowed = f"an int from {least} to {limit - 1}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -108,11 +109,11 @@ def _check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
 
 
 def _check_seed(field: str, value: object) -> int:
-    return _check_int(field, value, _SEED_LIMIT)
+    return check_int(field, value, _SEED_LIMIT)
 
 
 def _check_images(field: str, value: object) -> int:
-    return _check_int(field, value, MAX_IMAGES + 1)
+    return check_int(field, value, MAX_IMAGES + 1)
 
 
 def _check_float(field: str, value: object) -> float:
@@ -137,9 +138,9 @@ def _check_bool(field: str, value: object) -> bool:
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "prompt": check_text,
     "negative_prompt": check_text,
-    "height": _check_int,
-    "width": _check_int,
-    "num_inference_steps": _check_int,
+    "height": check_int,
+    "width": check_int,
+    "num_inference_steps": check_int,
     "guidance_scale": _check_float,
     "num_images_per_prompt": _check_images,
     "seed": _check_seed,

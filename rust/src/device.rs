@@ -159,7 +159,7 @@ pub struct Residency {
     pub component: &'static str,
     /// As [`name`] gives it.
     pub device: String,
-    /// The dtype in memory.
+    /// The dtype that it computes in. On the CPU this is what products are made of; what is not multiplied is f32.
     pub dtype: &'static str,
     /// The dtype in the file.
     pub stored_dtype: &'static str,
@@ -167,7 +167,8 @@ pub struct Residency {
     pub tensors: usize,
     /// Bytes in memory.
     pub bytes: usize,
-    /// `mmapped` where the memory is the file's own, `copied` where it was read, and converted if need be.
+    /// `mmapped` where the memory is the file's own, `copied` where it was read, and converted if need be, `packed` where
+    /// it was read and laid out anew for the CPU's kernels.
     pub storage: &'static str,
 }
 

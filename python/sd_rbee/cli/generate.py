@@ -52,6 +52,7 @@ def generate(
     model: str,
     device: str,
     dtype: str,
+    num_threads: int | None,
     engine: "Engine",
     output: str | None,
     as_json: bool,
@@ -83,7 +84,7 @@ def generate(
     with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
         for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
             warnings.simplefilter("ignore", told)
-        pipe = Pipeline.load(model, device, dtype, engine)
+        pipe = Pipeline.load(model, device, dtype, engine, num_threads)
         result = pipe.generate(prompt, on_step=on_step, **parameters)
     if not quiet:
         _report(result)

@@ -12,6 +12,7 @@ mod step;
 use pyo3::prelude::*;
 
 use crate::allocator::Recycling;
+use crate::instruction_set::InstructionSet;
 
 /// Freshly mapped pages are a large part of the time of a network that allocates every activation; these allocators
 /// keep and reuse them.
@@ -31,7 +32,7 @@ mod native {
     #[pymodule_export]
     use super::step::{CancelToken, Step};
     #[pymodule_export]
-    use super::{cpu_features, devices, features};
+    use super::{cpu_features, devices, features, instruction_set, instruction_sets};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
@@ -48,6 +49,19 @@ fn features() -> Vec<&'static str> {
 #[pyfunction]
 fn cpu_features() -> Vec<&'static str> {
     crate::device::cpu_features()
+}
+
+/// The instruction set that the kernels use.
+#[pyfunction]
+fn instruction_set() -> PyResult<&'static str> {
+    InstructionSet::check()?;
+    Ok(InstructionSet::best().name())
+}
+
+/// The instruction sets that SD_RBEE_CPU may name on this machine, the best last.
+#[pyfunction]
+fn instruction_sets() -> Vec<&'static str> {
+    InstructionSet::all().into_iter().map(InstructionSet::name).collect()
 }
 
 /// Devices that can be opened now.

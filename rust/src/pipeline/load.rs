@@ -76,7 +76,8 @@ impl Loader<'_> {
         let weights = Weights::new(Box::new(tensors), self.dtype, &self.device);
         let model = build(&weights)?;
         let loaded = weights.finish(component)?;
-        self.note(component, stored_dtype, loaded);
+        let storage = if weights.products().is_some() { "packed" } else { "copied" };
+        self.note(component, stored_dtype, loaded, storage);
         Ok(model)
     }
 
@@ -93,11 +94,11 @@ impl Loader<'_> {
         let elements: usize =
             names.iter().filter_map(|name| tensors.shape(name)).map(|s| s.iter().product::<usize>()).sum();
         let loaded = Loaded { tensors: names.len(), bytes: elements * self.dtype.size_in_bytes() };
-        self.note(component, tensors.stored_dtype(), loaded);
+        self.note(component, tensors.stored_dtype(), loaded, "copied");
         Ok(model)
     }
 
-    fn note(&mut self, component: &'static str, stored_dtype: &'static str, loaded: Loaded) {
+    fn note(&mut self, component: &'static str, stored_dtype: &'static str, loaded: Loaded, storage: &'static str) {
         self.residency.push(Residency {
             component,
             device: device::name(&self.device),
@@ -105,7 +106,7 @@ impl Loader<'_> {
             stored_dtype,
             tensors: loaded.tensors,
             bytes: loaded.bytes,
-            storage: "copied",
+            storage,
         });
     }
 }

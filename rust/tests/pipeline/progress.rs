@@ -17,14 +17,14 @@ struct Listener<F> {
     then: F,
 }
 
-impl<F: FnMut(&Step) -> sd_rbee::Result<()>> Observer for Listener<F> {
+impl<F: FnMut(&Step) -> sd_rbee::Result<()> + Send> Observer for Listener<F> {
     fn on_step(&mut self, step: &Step) -> sd_rbee::Result<()> {
         self.heard.push(step.clone());
         (self.then)(step)
     }
 }
 
-fn listener<F: FnMut(&Step) -> sd_rbee::Result<()>>(then: F) -> Listener<F> {
+fn listener<F: FnMut(&Step) -> sd_rbee::Result<()> + Send>(then: F) -> Listener<F> {
     Listener { heard: Vec::new(), then }
 }
 
