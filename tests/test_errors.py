@@ -151,11 +151,11 @@ def test_the_engines_limit_of_pictures_is_ours() -> None:
         ({"device": None}, InvalidParamsError, "device: got NoneType None, allowed is one str"),
         ({"device": "cuda:15"}, sd_rbee.DeviceError, "cuda"),
         ({"device": "metal:15"}, sd_rbee.DeviceError, "metal"),
-        ({"dtype": "float16"}, InvalidParamsError, "dtype: got float16, allowed is auto, f32, f16 or bf16"),
+        ({"dtype": "float16"}, InvalidParamsError, "dtype: got float16, allowed is auto, f32, f16, bf16 or int8"),
         (
             {"dtype": "f16", "device": "cpu"},
             InvalidParamsError,
-            "dtype: got f16, allowed is auto, f32 or bf16 on the CPU",
+            "dtype: got f16, allowed is auto, f32, bf16 or int8 on the CPU",
         ),
         (
             {"dtype": "bf16", "device": "cpu", "engine": "candle"},

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # and a picture adds that up over its steps.
 TOLERANCES = {"text encoder": 1e-4, "unet": 5e-3, "vae decode": 1e-4, "vae encode": 1e-4, "picture": 2e-2}
 # What a dtype's own rounding adds to that, relative RMS.
-ROUNDING = {"f32": 0.0, "f16": 3e-3, "bf16": 2e-2}
+ROUNDING = {"f32": 0.0, "f16": 3e-3, "bf16": 2e-2, "int8": 1e-1}
 _PROMPTS = {"empty": "", "short": "a robot", "long": "a red apple next to a blue guitar " * 12}
 _TIMESTEPS = (999.0, 500.0, 1.0)
 

@@ -73,11 +73,13 @@ impl Loader<'_> {
     ) -> Result<Model> {
         let tensors = self.open(component, rename)?;
         let stored_dtype = tensors.stored_dtype();
-        let weights = Weights::new(Box::new(tensors), self.dtype, &self.device);
+        // Quantising pays where the time goes.
+        let dtype = if component == "unet" { self.dtype } else { device::float_dtype(self.dtype) };
+        let weights = Weights::new(Box::new(tensors), dtype, &self.device);
         let model = build(&weights)?;
         let loaded = weights.finish(component)?;
         let storage = if weights.products().is_some() { "packed" } else { "copied" };
-        self.note(component, stored_dtype, loaded, storage);
+        self.note(component, dtype, stored_dtype, loaded, storage);
         Ok(model)
     }
 
@@ -94,15 +96,22 @@ impl Loader<'_> {
         let elements: usize =
             names.iter().filter_map(|name| tensors.shape(name)).map(|s| s.iter().product::<usize>()).sum();
         let loaded = Loaded { tensors: names.len(), bytes: elements * self.dtype.size_in_bytes() };
-        self.note(component, tensors.stored_dtype(), loaded, "copied");
+        self.note(component, self.dtype, tensors.stored_dtype(), loaded, "copied");
         Ok(model)
     }
 
-    fn note(&mut self, component: &'static str, stored_dtype: &'static str, loaded: Loaded, storage: &'static str) {
+    fn note(
+        &mut self,
+        component: &'static str,
+        dtype: DType,
+        stored_dtype: &'static str,
+        loaded: Loaded,
+        storage: &'static str,
+    ) {
         self.residency.push(Residency {
             component,
             device: device::name(&self.device),
-            dtype: device::dtype_name(self.dtype),
+            dtype: device::dtype_name(dtype),
             stored_dtype,
             tensors: loaded.tensors,
             bytes: loaded.bytes,

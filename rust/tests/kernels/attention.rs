@@ -43,7 +43,7 @@ fn check(batch: usize, queries: usize, keys: usize, dim: usize, shape: Attention
     let tolerance = match shape.products {
         Products::F32 => 2e-6 * spread.max(1.0),
         // Each weight is rounded by 2^-9 of itself, and their sum is that of the exact ones.
-        Products::Bf16 => 2f64.powi(-9) + 2e-6 * spread.max(1.0),
+        _ => 2f64.powi(-9) + 2e-6 * spread.max(1.0),
     };
     assert_close(&got, &[batch, queries, width], &want, tolerance);
 }

@@ -3,8 +3,15 @@ use proptest::prelude::*;
 use sd_rbee::nn::Activation;
 use sd_rbee::nn::cpu::{Geglu, Linear, Products};
 
-use super::{PRODUCTS, as_multiplied, assert_close, elementwise, in_f64, random, tolerance, values};
+use super::{PRODUCTS, as_multiplied, assert_close, elementwise, in_f64, quantised, random, tolerance, values};
 use crate::common::noise;
+
+const LINEAR_PRODUCTS: [Products; 3] = [Products::F32, Products::Bf16, Products::Int8];
+
+/// The numbers that are multiplied where rows of `width` values are given.
+fn of_rows(products: Products, values: &[f64], width: usize) -> Vec<f64> {
+    if products == Products::Int8 { quantised(values, width) } else { as_multiplied(products, values) }
+}
 
 /// `x W^T`, rows of `inputs` numbers by rows of as many.
 pub fn plain(x: &[f64], weight: &[f64], inputs: usize) -> Vec<f64> {
@@ -28,8 +35,8 @@ fn check(dims: &[usize], widths: &[usize], outputs: usize, bias: bool, residual:
             x.narrow(D::Minus1, first - width, *width).and_then(|part| part.contiguous()).expect("a part")
         })
         .collect();
-    for products in PRODUCTS {
-        let multiplied = [&x_values, &in_f64(&weight)].map(|values| as_multiplied(products, values));
+    for products in LINEAR_PRODUCTS {
+        let multiplied = [&x_values, &in_f64(&weight)].map(|values| of_rows(products, values, inputs));
         let mut want = if inputs * outputs == 0 { vec![] } else { plain(&multiplied[0], &multiplied[1], inputs) };
         for (index, want) in want.iter_mut().enumerate() {
             *want += if bias { f64::from(bias_values[index % outputs]) } else { 0.0 };
@@ -83,8 +90,8 @@ fn blocks_and_their_tails_fit_together() {
 fn check_geglu(dims: &[usize], inputs: usize, outputs: usize) {
     let (x, x_values) = random(&[dims, &[inputs]].concat(), 1);
     let (weight, bias) = (noise(2 * outputs * inputs, 2), noise(2 * outputs, 3));
-    for products in PRODUCTS {
-        let multiplied = [&x_values, &in_f64(&weight)].map(|values| as_multiplied(products, values));
+    for products in LINEAR_PRODUCTS {
+        let multiplied = [&x_values, &in_f64(&weight)].map(|values| of_rows(products, values, inputs));
         let halves = plain(&multiplied[0], &multiplied[1], inputs);
         let mut want = Vec::new();
         for row in halves.chunks(2 * outputs) {
@@ -122,6 +129,22 @@ fn views_are_read_as_what_they_show() {
 #[test]
 fn layers_tell_their_bytes() {
     let bytes = |products| Linear::new(products, &noise(48 * 64, 1), 48, 64, None).expect("a layer").bytes();
-    assert_eq!(bytes(Products::F32), 48 * 64 * 4 + 48 * 4);
-    assert_eq!(bytes(Products::Bf16), 48 * 64 * 2 + 48 * 4);
+    assert_eq!(bytes(Products::F32), 48 * 64 * 4);
+    assert_eq!(bytes(Products::Bf16), 48 * 64 * 2);
+}
+
+/// What a quantised row cannot hold must not get lost in it.
+#[test]
+fn quantised_rows_that_are_not_finite_give_results_that_are_not() {
+    let weight = noise(5 * 40, 1);
+    let linear = Linear::new(Products::Int8, &weight, 5, 40, None).expect("a layer");
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for place in [0, 33, 39] {
+            let mut row = noise(40, 2);
+            row[place] = bad;
+            let x = Tensor::from_vec(row, (1, 40), &candle_core::Device::Cpu).expect("a row");
+            let y = values(&linear.forward(&[&x], None).expect("a linear layer"));
+            assert!(y.iter().all(|value| !value.is_finite()), "{bad} at {place}: {y:?}");
+        }
+    }
 }

@@ -17,7 +17,8 @@ fn is_misfit<T>(result: sd_rbee::Result<T>) -> bool {
     matches!(result, Err(Error::Inference(_)))
 }
 
-const GEOMETRY: Conv2dGeometry = Conv2dGeometry { inputs: 4, outputs: 5, kernel: 3, stride: 1, padding: (1, 1) };
+const GEOMETRY: Conv2dGeometry =
+    Conv2dGeometry { inputs: 4, outputs: 5, kernel: 3, stride: 1, padding: (1, 1), side: None };
 
 fn conv(geometry: Conv2dGeometry, method: Method) -> sd_rbee::Result<Conv2d> {
     let Conv2dGeometry { inputs, outputs, kernel, .. } = geometry;

@@ -42,7 +42,19 @@ fn as_multiplied(products: Products, values: &[f64]) -> Vec<f64> {
     match products {
         Products::F32 => values.to_vec(),
         Products::Bf16 => values.iter().map(|value| bf16::from_f32(*value as f32).to_f64()).collect(),
+        Products::Int8 => quantised(values, values.len()),
     }
+}
+
+/// Rows of `width` numbers, each number the nearest of 255 steps between plus and minus its row's largest.
+fn quantised(values: &[f64], width: usize) -> Vec<f64> {
+    let of_row = |row: &[f64]| {
+        let largest = row.iter().fold(0f32, |largest, value| largest.max(value.abs() as f32));
+        let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let nearest = |value: &f64| f64::from((*value as f32 * factor).round_ties_even());
+        row.iter().map(|value| nearest(value) * f64::from(largest) / 127.0).collect::<Vec<_>>()
+    };
+    values.chunks(width.max(1)).flat_map(of_row).collect()
 }
 
 /// What f32 sums of `depth` products of numbers in -1 to 1 may lose.

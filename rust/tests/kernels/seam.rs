@@ -51,7 +51,7 @@ fn check(case: &Case) {
     let operands = Operands::noise(case);
     let want = convolution::plain(case, &operands);
     let weights = weights(DType::F32, &[outputs, inputs, kernel, kernel], outputs);
-    let config = Conv2dConfig { inputs, outputs, kernel, stride, padding };
+    let config = Conv2dConfig { inputs, outputs, kernel, stride, padding, side: None };
     let conv = Conv2d::new(&weights, config).expect("a convolution");
     weights.finish("part").expect("all tensors are used");
     let x = channels_first(&operands.x, [batch, height, width, inputs]);

@@ -130,6 +130,9 @@ impl Attention {
         if self.heads == 0 || width % self.heads != 0 || width == 0 {
             return Err(misfit("the number of heads", &[self.heads], &[width]));
         }
+        if batch == 0 || queries == 0 {
+            return Ok(q.clone());
+        }
         let dim = width / self.heads;
         let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
         let (q, k, v) = (Values::of(&q)?, Values::of(&k)?, Values::of(&v)?);
@@ -147,13 +150,13 @@ impl Attention {
                         self.products,
                         keys,
                         &[dim],
-                        Strided { data: k, column: width, segment: 0, index: 1, scales: &[] },
+                        Strided { data: k, column: width, segment: 0, index: 1, factors: &[] },
                     ),
                     values: PackedMatrix::pack(
                         self.products,
                         dim,
                         &blocks,
-                        Strided { data: v, column: 1, segment: KEYS * width, index: width, scales: &[] },
+                        Strided { data: v, column: 1, segment: KEYS * width, index: width, factors: &[] },
                     ),
                 }
             })

@@ -217,21 +217,20 @@ impl Conv2d {
             }
             _ => {
                 let taps = kernel * kernel;
-                let source = Strided { data: weight, column: inputs * taps, segment: 1, index: taps, scales: &[] };
+                let source = Strided { data: weight, column: inputs * taps, segment: 1, index: taps, factors: &[] };
                 Weight::Direct(PackedMatrix::pack(products, outputs, &vec![inputs; taps], source))
             }
         };
         Ok(Self { geometry, weight, bias: bias.to_vec() })
     }
 
-    /// Bytes in memory.
+    /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.bias.as_slice())
-            + match &self.weight {
-                Weight::Pointwise(linear) => linear.bytes(),
-                Weight::Direct(matrix) => matrix.bytes(),
-                Weight::Winograd(winograd) => winograd.bytes(),
-            }
+        match &self.weight {
+            Weight::Pointwise(linear) => linear.bytes(),
+            Weight::Direct(matrix) => matrix.bytes(),
+            Weight::Winograd(winograd) => winograd.bytes(),
+        }
     }
 
     /// (batch, h, w, inputs) to (batch, h', w', outputs).

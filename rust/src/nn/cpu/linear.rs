@@ -8,7 +8,7 @@ use super::buffer::Output;
 use super::dispatch::multiversion;
 use super::kernel::{PANEL, Products};
 use super::math::gelu;
-use super::packed::{PackedMatrix, Strided, quantise};
+use super::packed::{PackedMatrix, Strided, quantise, quantising_factor};
 use super::product::{DenseRows, Depth, ZERO, finish_row, multiply};
 use super::tensors::{Values, tensor};
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ pub struct Geglu {
 /// A packed W^T, and what its quantised sums need.
 struct Weight {
     matrix: PackedMatrix,
-    /// What each column was divided by; empty where nothing is quantised.
+    /// What each column's sum is multiplied by; empty where nothing is quantised.
     scales: Vec<f32>,
     /// What the rows' [`ZERO`] adds to each column's sum.
     offsets: Vec<i32>,
@@ -40,16 +40,18 @@ impl Weight {
     /// Packs rows `first..first + outputs` of W (…, inputs), each with a scale of its own where they are quantised.
     fn new(products: Products, weight: &[f32], first: usize, outputs: usize, inputs: usize) -> Self {
         let data = &weight[first * inputs..];
-        let (mut scales, mut offsets) = (Vec::new(), Vec::new());
+        let (mut scales, mut factors, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
         if products == Products::Int8 {
             for row in data.chunks_exact(inputs).take(outputs) {
-                let scale = row.iter().fold(0f32, |largest, value| largest.max(value.abs())) / 127.0;
-                let sum: i32 = row.iter().map(|value| i32::from(quantise(*value, scale))).sum();
-                scales.push(scale);
+                let largest = row.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+                let factor = quantising_factor(largest);
+                let sum: i32 = row.iter().map(|value| i32::from(quantise(*value, factor))).sum();
+                scales.push(largest / 127.0);
+                factors.push(factor);
                 offsets.push(i32::from(ZERO) * sum);
             }
         }
-        let source = Strided { data, column: inputs, segment: 0, index: 1, scales: &scales };
+        let source = Strided { data, column: inputs, segment: 0, index: 1, factors: &factors };
         let matrix = PackedMatrix::pack(products, outputs, &[inputs], source);
         Self { matrix, scales, offsets }
     }
@@ -111,9 +113,9 @@ impl Linear {
         Ok(Self { weight: Weight::new(products, weight, 0, outputs, inputs), bias: bias_or_zeros(bias, outputs)? })
     }
 
-    /// Bytes in memory.
+    /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        self.weight.bytes() + size_of_val(self.bias.as_slice())
+        self.weight.bytes()
     }
 
     /// (…, inputs), from one input or from several joined along the last dimension, to (…, outputs), plus `residual` of
@@ -186,9 +188,9 @@ impl Geglu {
         Ok(Self { value: half(0), gate: half(outputs), bias: bias_or_zeros(Some(bias), 2 * outputs)? })
     }
 
-    /// Bytes in memory.
+    /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        self.value.bytes() + self.gate.bytes() + size_of_val(self.bias.as_slice())
+        self.value.bytes() + self.gate.bytes()
     }
 
     /// (…, inputs) to (…, outputs).

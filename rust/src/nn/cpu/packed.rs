@@ -8,8 +8,15 @@ use super::buffer::{AlignedBuffer, Shared};
 use super::kernel::{PANEL, PANEL_UNIT, Products};
 use super::simd::to_bf16;
 
-/// Steps of one segment at most: a panel of as many stays in half of a core's second-level cache.
-pub const MAX_SEGMENT: usize = 2048;
+/// Steps that are summed in one go at most. A panel of as many stays in half of a core's second-level cache; sums of f32
+/// lose less when they are sums of shorter ones.
+pub fn longest_sum(products: Products) -> usize {
+    match products {
+        Products::F32 => 256,
+        Products::Bf16 | Products::Int8 => 2048,
+    }
+}
+
 /// Numbers of a segment that are packed column by column at a time: a few cache lines of each column. Even, so that it
 /// ends where a step does.
 const BLOCK: usize = 32;
@@ -37,8 +44,8 @@ pub struct Strided<'a> {
     pub segment: usize,
     /// From one number of a segment to the next.
     pub index: usize,
-    /// What each column is divided by before it is rounded to i8; empty where nothing is.
-    pub scales: &'a [f32],
+    /// What each column is multiplied by before it is rounded to i8; empty where nothing is.
+    pub factors: &'a [f32],
 }
 
 impl PackedMatrix {
@@ -178,8 +185,8 @@ impl Writer {
                     }
                 }
                 Products::Int8 => {
-                    let scale = source.scales[panel * PANEL + column];
-                    let mut rounded = values.map(|value| quantise(*value, scale) as u8);
+                    let factor = source.factors[panel * PANEL + column];
+                    let mut rounded = values.map(|value| quantise(*value, factor) as u8);
                     for to in to {
                         *to = u32::from_le_bytes(std::array::from_fn(|_| rounded.next().unwrap_or(0)));
                     }
@@ -192,14 +199,19 @@ impl Writer {
     }
 }
 
-/// The multiple of `scale` that is nearest to `value`, from -127 to 127.
-pub fn quantise(value: f32, scale: f32) -> i8 {
-    if scale > 0.0 { (value / scale).round_ties_even().clamp(-127.0, 127.0) as i8 } else { 0 }
+/// The whole number nearest to `value * factor`, from -127 to 127.
+pub fn quantise(value: f32, factor: f32) -> i8 {
+    (value * factor).round_ties_even().clamp(-127.0, 127.0) as i8
 }
 
-/// Cuts segments that are longer than [`MAX_SEGMENT`] steps; each part is (segment, first number, numbers).
+/// What numbers up to `largest` are multiplied by so that they are -127 to 127.
+pub fn quantising_factor(largest: f32) -> f32 {
+    if largest > 0.0 { 127.0 / largest } else { 0.0 }
+}
+
+/// Cuts segments that are longer than [`longest_sum`]; each part is (segment, first number, numbers).
 pub fn parts(products: Products, segments: &[usize]) -> Vec<(usize, usize, usize)> {
-    let most = MAX_SEGMENT * products.per_step();
+    let most = longest_sum(products) * products.per_step();
     let cut = |(segment, depth): (usize, &usize)| {
         let depth = *depth;
         (0..depth).step_by(most).map(move |first| (segment, first, most.min(depth - first)))

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::buffer::AlignedBuffer;
 use super::dispatch::{multiversion, vectorised};
 use super::kernel::{PANEL, Products, TILE_ROWS, TileKernel, tile_kernel};
-use super::packed::{MAX_SEGMENT, PackedMatrix, parts};
+use super::packed::{PackedMatrix, longest_sum, parts, quantising_factor};
 use crate::instruction_set::InstructionSet;
 
 /// Rows of a block: enough for a panel to be read often while it is in the cache.
@@ -60,7 +60,7 @@ impl Depth {
         let mut held = 0;
         for (index, steps) in steps.iter().enumerate() {
             match chunks.last_mut() {
-                Some(chunk) if held + steps <= MAX_SEGMENT => chunk.end = index + 1,
+                Some(chunk) if held + steps <= longest_sum(products) => chunk.end = index + 1,
                 _ => {
                     chunks.push(index..index + 1);
                     held = 0;
@@ -336,7 +336,7 @@ impl DenseRows<'_> {
                     Products::Int8 => {
                         to.write_bytes(0, *steps);
                         let to = std::slice::from_raw_parts_mut(to.cast::<u8>(), part.len());
-                        quantise_row(part, if largest > 0.0 { 127.0 / largest } else { 0.0 }, to);
+                        quantise_row(part, quantising_factor(largest), to);
                     }
                     _ => round_to_bf16(InstructionSet::best(), part.as_ptr(), part.len(), to.cast()),
                 }
