@@ -160,7 +160,8 @@ class Generation:
     def parameters(self) -> dict[str, Any]:
         """The parameters as they were used, every default filled in.
 
-        Keys: width, height, num_inference_steps, guidance_scale, scheduler, eta, timestep_spacing, use_karras_sigmas.
+        Keys: width, height, num_inference_steps, guidance_scale, guidance_rescale, scheduler, eta, timestep_spacing
+        (None with lcm and tcd), use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, rescale_betas_zero_snr.
         """
 
 @final
@@ -185,12 +186,16 @@ class Pipeline:
         width: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
         num_images_per_prompt: int = 1,
         seed: int | None = None,
         scheduler: str | None = None,
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        use_exponential_sigmas: bool | None = None,
+        use_beta_sigmas: bool | None = None,
+        rescale_betas_zero_snr: bool | None = None,
         preview_every: int = 0,
         decode_previews: bool = False,
         on_step: Callable[[Step], object] | None = None,
@@ -230,7 +235,10 @@ class Pipeline:
 
 @final
 class Scheduler:
-    """A sampling schedule, by itself."""
+    """A sampling schedule, by itself.
+
+    A run may begin at any index that is a multiple of `order`, with a sample of `add_noise` for that index.
+    """
 
     def __new__(
         cls,
@@ -241,17 +249,26 @@ class Scheduler:
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        use_exponential_sigmas: bool | None = None,
+        use_beta_sigmas: bool | None = None,
+        rescale_betas_zero_snr: bool | None = None,
     ) -> Scheduler: ...
     @staticmethod
     def names() -> list[str]: ...
     @property
-    def timesteps(self) -> list[float]: ...
+    def timesteps(self) -> list[float]:
+        """One for each call of the network; heun and pndm take more of them than steps were asked for."""
     @property
     def sigmas(self) -> list[float]:
-        """One more than steps, ending in 0; empty for schedulers that have none."""
+        """One more than timesteps; empty for ddim, ddpm, pndm, lcm and tcd."""
+    @property
+    def order(self) -> int:
+        """How many steps belong together: 2 with heun, else 1."""
     @property
     def init_noise_sigma(self) -> float: ...
     def scale_model_input(self, sample: Buffer, index: int) -> Tensor: ...
+    def add_noise(self, original: Buffer, noise: Buffer, index: int) -> Tensor:
+        """The clean `original` (batch, channels, height, width) under the noise that there is before step `index`."""
     def step(self, model_output: Buffer, index: int, sample: Buffer, generator: Generator) -> Tensor: ...
 
 @final

@@ -81,12 +81,16 @@ class Pipeline:
         width: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
         num_images_per_prompt: int = 1,
         seed: int | None = None,
         scheduler: str | None = None,
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        use_exponential_sigmas: bool | None = None,
+        use_beta_sigmas: bool | None = None,
+        rescale_betas_zero_snr: bool | None = None,
         on_step: OnStep | None = None,
         cancel: native.CancelToken | None = None,
     ) -> GenerationResult:
@@ -99,12 +103,18 @@ class Pipeline:
             width: In pixels, a multiple of `size_multiple`.
             num_inference_steps: Sampling steps.
             guidance_scale: How closely to follow the prompt; 1 or less turns guidance off.
+            guidance_rescale: How much of the contrast that guidance adds is taken back, 0 to 1 (Lin et al. 2023).
             num_images_per_prompt: How many pictures.
             seed: Of the first picture, 0 to 2**64 - 1; picture i has seed + i. None chooses one at random.
-            scheduler: ddim, euler, euler-ancestral, dpm++-2m …
-            eta: Noise that ddim adds at each step, 0 to 1.
-            timestep_spacing: leading, trailing or linspace.
-            use_karras_sigmas: Whether the noise levels are those of Karras et al.
+            scheduler: ddim, euler, dpm++-2m …; `schedulers` has all.
+            eta: Noise that ddim and tcd add at each step, 0 to 1.
+            timestep_spacing: leading, trailing or linspace; not for lcm and tcd.
+            use_karras_sigmas: Whether the noise levels are those of Karras et al. This, the next two: for euler, heun,
+                lms, unipc and both dpm++, and only one of them.
+            use_exponential_sigmas: Whether the logarithms of the noise levels are evenly spaced.
+            use_beta_sigmas: Whether the noise levels are quantiles of a beta distribution (Lee et al. 2024).
+            rescale_betas_zero_snr: Whether the last training timestep has no signal at all (Lin et al. 2023), as some
+                v-prediction models expect; not for heun, lms and pndm.
             on_step: Called with each finished unit of work on this thread; what it raises ends the generation.
             cancel: A token that ends the generation within a step when it is cancelled.
 
@@ -122,12 +132,16 @@ class Pipeline:
             width=width,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
             num_images_per_prompt=num_images_per_prompt,
             seed=seed,
             scheduler=scheduler,
             eta=eta,
             timestep_spacing=timestep_spacing,
             use_karras_sigmas=use_karras_sigmas,
+            use_exponential_sigmas=use_exponential_sigmas,
+            use_beta_sigmas=use_beta_sigmas,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
         )
         return self._generate(spec, _check_callback(on_step), _check_token(cancel))
 

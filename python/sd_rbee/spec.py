@@ -26,12 +26,16 @@ class GenerationParameters(TypedDict, total=False):
     width: int | None
     num_inference_steps: int | None
     guidance_scale: float | None
+    guidance_rescale: float
     num_images_per_prompt: int
     seed: int | None
     scheduler: str | None
     eta: float
     timestep_spacing: str | None
     use_karras_sigmas: bool | None
+    use_exponential_sigmas: bool | None
+    use_beta_sigmas: bool | None
+    rescale_betas_zero_snr: bool | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,12 +53,16 @@ class GenerationSpec:
     width: int | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
+    guidance_rescale: float = 0.0
     num_images_per_prompt: int = 1
     seed: int | None = None
     scheduler: str | None = None
     eta: float = 0.0
     timestep_spacing: str | None = None
     use_karras_sigmas: bool | None = None
+    use_exponential_sigmas: bool | None = None
+    use_beta_sigmas: bool | None = None
+    rescale_betas_zero_snr: bool | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -142,10 +150,14 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "width": check_int,
     "num_inference_steps": check_int,
     "guidance_scale": _check_float,
+    "guidance_rescale": _check_float,
     "num_images_per_prompt": _check_images,
     "seed": _check_seed,
     "scheduler": check_text,
     "eta": _check_float,
     "timestep_spacing": check_text,
     "use_karras_sigmas": _check_bool,
+    "use_exponential_sigmas": _check_bool,
+    "use_beta_sigmas": _check_bool,
+    "rescale_betas_zero_snr": _check_bool,
 }

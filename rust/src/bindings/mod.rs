@@ -3,6 +3,7 @@
 mod buffers;
 mod errors;
 mod generation;
+mod keywords;
 mod parameters;
 mod pipeline;
 mod run;

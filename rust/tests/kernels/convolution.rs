@@ -263,12 +263,6 @@ fn narrow_products_lose_what_is_known() {
     let error = |method| relative_error(Products::Bf16, method);
     let (direct, winograd2, winograd4) = (error(Method::Direct), error(Method::Winograd2), error(Method::Winograd4));
     assert!(direct < 0.003 && winograd2 < 0.005 && winograd4 < 0.03, "{direct} {winograd2} {winograd4}");
-    println!(
-        "{:e} {:e} {:e}",
-        relative_error(Products::F32, Method::Direct),
-        relative_error(Products::F32, Method::Winograd2),
-        relative_error(Products::F32, Method::Winograd4)
-    );
     assert!(relative_error(Products::F32, Method::Direct) < 4e-7);
     assert!(relative_error(Products::F32, Method::Winograd2) < 6e-7);
     assert!(relative_error(Products::F32, Method::Winograd4) < 1.6e-6);
