@@ -80,6 +80,14 @@ def test_saving_replaces_and_numbers(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == paths
 
 
+def test_peak_memory_is_of_each_phase_and_holds_the_model() -> None:
+    peaks = pollen().generate("a robot", **small()).peak_memory
+    assert list(peaks) == list(PHASES)
+    # Blocks under a megabyte are not counted: most of pollen's weights are larger.
+    weights = sum(part.bytes for part in pollen().residency)
+    assert all(bytes_ > weights / 4 for bytes_ in peaks.values())
+
+
 def test_timings_are_of_each_phase() -> None:
     timings = pollen().generate("a robot", **small()).timings
     assert list(timings) == [*PHASES, "total"]

@@ -149,6 +149,10 @@ class Generation:
     def timings(self) -> dict[str, float]:
         """Seconds by phase: encode, prepare, denoise, decode, total."""
     @property
+    def peak_memory(self) -> dict[str, int]:
+        """The most bytes in use at one time in each phase, the model's own included, blocks under 1 MiB not: encode, prepare,
+        denoise, decode."""
+    @property
     def truncations(self) -> list[Truncation]: ...
     @property
     def warnings(self) -> list[str]:

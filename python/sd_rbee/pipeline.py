@@ -307,6 +307,7 @@ class Pipeline:
             pixels=pixels,
             seeds=seeds,
             timings=made.timings,
+            peak_memory=made.peak_memory,
             truncations=made.truncations,
             warnings=made.warnings,
             residency_events=made.residency_events,

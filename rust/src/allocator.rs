@@ -5,7 +5,7 @@
 //! are no new large blocks, and little more memory is held than was in use at one time.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Bytes from which on a block is large.
 const LARGE: usize = 1 << 20;
@@ -34,6 +34,8 @@ struct Kept {
     used: usize,
     /// The most bytes that were in use at one time.
     peak: usize,
+    /// The most bytes that were in use at one time since a [`Meter`] was asked the last time.
+    watched: usize,
     /// Large blocks that the inner allocator was asked for.
     fresh: u64,
 }
@@ -46,6 +48,32 @@ struct Block {
 
 // SAFETY: a kept block belongs to nobody else.
 unsafe impl Send for Kept {}
+
+/// Tells how much memory was in use.
+pub trait Meter: Sync {
+    /// The most bytes of large blocks that were in use at one time since the last call.
+    fn peak(&self) -> usize;
+}
+
+static METER: OnceLock<&'static dyn Meter> = OnceLock::new();
+
+/// Lets [`peak`] ask the process's allocator; the first one that is named stays.
+pub fn measure_with(meter: &'static dyn Meter) {
+    METER.get_or_init(|| meter);
+}
+
+/// What [`Meter::peak`] of the process's allocator says; none where there is none that tells.
+pub fn peak() -> Option<usize> {
+    METER.get().map(|meter| meter.peak())
+}
+
+impl<A: GlobalAlloc + Sync> Meter for Recycling<A> {
+    fn peak(&self) -> usize {
+        let mut kept = self.lock();
+        let used = kept.used;
+        std::mem::replace(&mut kept.watched, used)
+    }
+}
 
 /// What a [`Recycling`] allocator did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +92,7 @@ impl<A: GlobalAlloc> Recycling<A> {
     /// Keeps what `inner` gave.
     pub const fn new(inner: A) -> Self {
         let empty = Block { data: std::ptr::null_mut(), size: 0 };
-        let kept = Kept { blocks: [empty; SLOTS], count: 0, bytes: 0, used: 0, peak: 0, fresh: 0 };
+        let kept = Kept { blocks: [empty; SLOTS], count: 0, bytes: 0, used: 0, peak: 0, watched: 0, fresh: 0 };
         Self { inner, kept: Mutex::new(kept) }
     }
 
@@ -105,6 +133,7 @@ impl<A: GlobalAlloc> Recycling<A> {
         let found = kept.blocks[..kept.count].iter().rposition(|block| block.size == size);
         kept.used += size;
         kept.peak = kept.peak.max(kept.used);
+        kept.watched = kept.watched.max(kept.used);
         if let Some(index) = found {
             let block = kept.blocks[index];
             let count = kept.count;
@@ -273,6 +302,16 @@ mod tests {
             assert!(kept <= peak + peak / 2, "{kept} bytes kept, {peak} at most in use");
         }
         assert_eq!(allocator.statistics().peak, 7 << 20);
+    }
+
+    #[test]
+    fn each_peak_is_that_since_the_last() {
+        let allocator = Recycling::new(System);
+        cycle(&allocator, 6 << 20);
+        assert_eq!(allocator.peak(), 6 << 20);
+        cycle(&allocator, 2 << 20);
+        assert_eq!(allocator.peak(), 2 << 20);
+        assert_eq!(allocator.peak(), 0);
     }
 
     #[test]

@@ -138,6 +138,7 @@ def _to_json(result: "GenerationResult", paths: list[str]) -> str:
         {
             "images": pictures,
             "timings": result.timings,
+            "peak_memory": result.peak_memory,
             "truncations": truncations,
             "warnings": result.warnings,
             "residency_events": result.residency_events,

@@ -63,6 +63,8 @@ pub struct Generation {
     #[pyo3(get)]
     timings: Py<PyDict>,
     #[pyo3(get)]
+    peak_memory: Py<PyDict>,
+    #[pyo3(get)]
     truncations: Vec<Py<Truncation>>,
     #[pyo3(get)]
     warnings: Vec<String>,
@@ -79,6 +81,10 @@ impl Generation {
             timings.set_item(phase.name(), time.as_secs_f64())?;
         }
         timings.set_item("total", made.total.as_secs_f64())?;
+        let peak_memory = PyDict::new(py);
+        for (phase, bytes) in &made.peak_memory {
+            peak_memory.set_item(phase.name(), bytes)?;
+        }
         let parameters = PyDict::new(py);
         parameters.set_item("width", params.width())?;
         parameters.set_item("height", params.height())?;
@@ -100,6 +106,7 @@ impl Generation {
             images: made.images.into_iter().map(|image| Py::new(py, Image::from(image))).collect::<PyResult<_>>()?,
             seeds: made.seeds,
             timings: timings.unbind(),
+            peak_memory: peak_memory.unbind(),
             truncations: made.truncations.into_iter().map(truncation).collect::<PyResult<_>>()?,
             warnings: made.warnings,
             residency_events: made.residency_events,

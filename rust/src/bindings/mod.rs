@@ -22,6 +22,14 @@ static ALLOCATOR: Recycling<mimalloc::MiMalloc> = Recycling::new(mimalloc::MiMal
 
 #[pymodule(name = "_native")]
 mod native {
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::allocator::measure_with(&super::ALLOCATOR);
+        Ok(())
+    }
+
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::buffers::{Difference, Image, Tensor, compare};
     #[pymodule_export]

@@ -2,9 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use crate::allocator;
 use crate::error::Result;
 use crate::image::Rgb8;
 use crate::progress::{CancelToken, Observer, Phase, Step};
+
+/// What a [`Clock`] found.
+pub struct Measured {
+    pub timings: Vec<(Phase, Duration)>,
+    pub total: Duration,
+    pub peak_memory: Vec<(Phase, usize)>,
+}
 
 /// Measures one generation and tells its observer.
 pub struct Clock<'a> {
@@ -13,6 +21,7 @@ pub struct Clock<'a> {
     begun: Instant,
     phase_begun: Instant,
     timings: Vec<(Phase, Duration)>,
+    memory: Vec<(Phase, usize)>,
     images: usize,
     steps: usize,
     done: usize,
@@ -28,6 +37,7 @@ impl<'a> Clock<'a> {
         cancel: &'a CancelToken,
     ) -> Result<Self> {
         cancel.check()?;
+        allocator::peak();
         let now = Instant::now();
         Ok(Self {
             observer,
@@ -35,6 +45,7 @@ impl<'a> Clock<'a> {
             begun: now,
             phase_begun: now,
             timings: Vec::new(),
+            memory: Vec::new(),
             images,
             steps: 0,
             done: 0,
@@ -75,6 +86,7 @@ impl<'a> Clock<'a> {
     pub fn finish(&mut self, phase: Phase) -> Result<()> {
         let elapsed = self.begun.elapsed();
         self.timings.push((phase, self.phase_begun.elapsed()));
+        self.memory.extend(allocator::peak().map(|bytes| (phase, bytes)));
         self.phase_begun = Instant::now();
         self.done = 0;
         match phase {
@@ -90,8 +102,8 @@ impl<'a> Clock<'a> {
         self.cancel.check()
     }
 
-    /// The time of each phase, and of all.
-    pub fn stop(self) -> (Vec<(Phase, Duration)>, Duration) {
-        (self.timings, self.begun.elapsed())
+    /// The time of each phase and of all, and the most memory of each.
+    pub fn stop(self) -> Measured {
+        Measured { timings: self.timings, total: self.begun.elapsed(), peak_memory: self.memory }
     }
 }

@@ -25,7 +25,7 @@ use crate::schedulers::{SchedulerKind, SchedulerOptions};
 use crate::threads::Threads;
 use crate::tokenizer::{ClipTokenizer, Truncation};
 
-use clock::Clock;
+use clock::{Clock, Measured};
 pub use load::Engine;
 pub use prepare::Noise;
 use preview::LatentColours;
@@ -86,6 +86,9 @@ pub struct Generation {
     pub timings: Vec<(Phase, Duration)>,
     /// From the call to the last picture.
     pub total: Duration,
+    /// The most bytes of large blocks, the model's own included, that were in use at one time in each phase; empty where
+    /// the process's allocator does not tell.
+    pub peak_memory: Vec<(Phase, usize)>,
     /// Prompts that were cut.
     pub truncations: Vec<PromptTruncation>,
     /// What was given and had no effect, in words.
@@ -145,7 +148,7 @@ impl Pipeline {
         }
         clock.finish(Phase::Decode)?;
 
-        let (timings, total) = clock.stop();
+        let Measured { timings, total, peak_memory } = clock.stop();
         if let Some((_, time)) = timings.iter().find(|(phase, _)| *phase == Phase::Decode) {
             self.decode_cost = Some(DecodeCost { pixels, time: time.div_f64(images.len() as f64) });
         }
@@ -154,6 +157,7 @@ impl Pipeline {
             seeds: params.seeds().to_vec(),
             timings,
             total,
+            peak_memory,
             truncations,
             warnings: ineffective(params),
             residency_events: self.residency_events(),
