@@ -56,7 +56,7 @@ class Pipeline:
         options = {"device": device, "dtype": dtype, "engine": engine}
         for field, value in options.items():
             check_text(field, value)
-        loaded = native.Pipeline.load(str(folder), **options)
+        loaded = native.Pipeline.load(str(folder), device=device, dtype=dtype, engine=engine)
         _log.info("%s on %s in %s, engine %s", path_or_alias, loaded.device, loaded.dtype, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)

@@ -167,7 +167,8 @@ pub struct Residency {
     pub tensors: usize,
     /// Bytes in memory.
     pub bytes: usize,
-    /// `mmapped` where the memory is the file's own, `copied` where it was read, and converted if need be.
+    /// `mmapped` where the memory is the file's own, `copied` where it was read, and converted if need be, `drawn`
+    /// where it is random.
     pub storage: &'static str,
 }
 
