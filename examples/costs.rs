@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
+use sd_rbee::allocator::Recycling;
 use sd_rbee::family::{Published, StableDiffusion};
 use sd_rbee::models::{UNetBlockKind, UNetMidKind};
 use sd_rbee::nn::cpu::{
@@ -15,6 +16,10 @@ use sd_rbee::nn::cpu::{
 };
 use sd_rbee::pipeline::Pipeline;
 use sd_rbee::threads::Threads;
+
+/// As in the extension module, so that outputs do not cost page faults.
+#[global_allocator]
+static ALLOCATOR: Recycling<std::alloc::System> = Recycling::new(std::alloc::System);
 
 /// A guided step is a batch of two.
 const GUIDED: usize = 2;
@@ -186,7 +191,8 @@ impl Kernel {
         let values = |count: usize| vec![0.01f32; count];
         match self {
             Self::Conv { batch, side, inputs, outputs, stride, upsampled } => {
-                let geometry = Conv2dGeometry { inputs, outputs, kernel: 3, stride, padding: (1, 1) };
+                let side_out = Some(if upsampled { 2 * side } else { side / stride });
+                let geometry = Conv2dGeometry { inputs, outputs, kernel: 3, stride, padding: (1, 1), side: side_out };
                 let (weight, bias) = (values(9 * inputs * outputs), values(outputs));
                 let conv = Conv2d::new(products, geometry, &weight, &bias, Method::Auto).expect("a convolution");
                 let x = input(&[batch, side, side, inputs]);
