@@ -11,8 +11,8 @@ from sd_rbee.cli.options import debug_option
 if TYPE_CHECKING:
     from sd_rbee.bench import Machine, Measurement, Timing
 
-# For each dtype: the machine's clock has settled by then.
-_PROBE = 1.0
+# For each dtype: long enough for one round that nothing disturbs.
+_PROBE = 0.3
 
 
 @click.command()
@@ -40,7 +40,7 @@ def bench(
     from sd_rbee.bench import default_models, measure, probe
 
     click.echo("peak", err=True)
-    machine = probe(min(seconds, _PROBE), num_threads=num_threads)
+    machine = probe(_PROBE, num_threads=num_threads)
     measurements = []
     for name in names or default_models():
         click.echo(name, err=True)
