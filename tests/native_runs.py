@@ -13,8 +13,8 @@ class Trajectory:
     """A run on model outputs that were fixed beforehand.
 
     Attributes:
-        samples: The sample after each step, f32, (steps, *shape).
-        scaled: What the network would have been given before each step, f32, (steps, *shape).
+        samples: The sample after each step that was taken, f32, (steps, *shape).
+        scaled: What the network would have been given before each of them, f32, (steps, *shape).
     """
 
     samples: NDArray[np.float32]
@@ -22,13 +22,25 @@ class Trajectory:
 
 
 def trajectory(
-    scheduler: native.Scheduler, outputs: NDArray[np.float32], noise: NDArray[np.float32], *, seed: int
+    scheduler: native.Scheduler,
+    outputs: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    *,
+    seed: int,
+    begin: int = 0,
+    original: NDArray[np.float32] | None = None,
 ) -> Trajectory:
-    """Runs `scheduler` from scaled `noise`, (1, channels, height, width), over `outputs`, (steps, *noise.shape)."""
+    """Runs `scheduler` over `outputs`, (steps, *noise.shape), from step `begin` on.
+
+    It starts with `noise`, (1, channels, height, width), scaled, or added to `original` where there is one.
+    """
     generator = native.Generator(seed)
-    sample = noise * np.float32(scheduler.init_noise_sigma)
+    if original is None:
+        sample = noise * np.float32(scheduler.init_noise_sigma)
+    else:
+        sample = np.asarray(scheduler.add_noise(original.data, noise.data, begin))
     samples, scaled = [], []
-    for index, output in enumerate(outputs):
+    for index, output in list(enumerate(outputs))[begin:]:
         scaled.append(np.asarray(scheduler.scale_model_input(sample.data, index)))
         sample = np.asarray(scheduler.step(output.data, index, sample.data, generator))
         samples.append(sample)

@@ -85,9 +85,12 @@ plausible = st.fixed_dictionaries(
         "width": st.integers(1, 4).map(lambda value: 8 * value),
         "num_inference_steps": st.integers(1, 4),
         "guidance_scale": st.floats(0, 1000),
+        "guidance_rescale": st.floats(0, 1),
         "num_images_per_prompt": st.integers(1, 2),
         "seed": st.integers(0, 2**64 - 2),
-        "scheduler": st.sampled_from(["ddim", "euler", "euler-ancestral", "dpm++-2m"]),
+        "scheduler": st.sampled_from(
+            ["ddim", "ddpm", "euler", "euler-ancestral", "heun", "lms", "dpm++-2m", "dpm++-2m-sde", "unipc"]
+        ),
         "timestep_spacing": st.sampled_from([None, "leading", "trailing", "linspace"]),
         "negative_prompt": st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
     }

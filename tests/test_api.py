@@ -12,6 +12,7 @@ import pytest
 
 import sd_rbee
 from sd_rbee import GenerationResult, Pipeline
+from sd_rbee.backend import native
 from sd_rbee.spec import GenerationParameters
 from support import POLLEN, pixels, pollen, small
 
@@ -36,8 +37,8 @@ def test_generate_keeps_the_model_loaded(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.INFO, logger="sd_rbee"):
         again = sd_rbee.generate("a robot", **small())
         assert load_lines(caplog) == []
-        Pipeline.load()
-        assert load_lines(caplog) == ["pollen on cpu in f32, engine native"]
+        Pipeline.load(num_threads=2)
+        assert load_lines(caplog) == ["pollen on cpu in f32 as auto, num_threads 2, engine native"]
     assert np.array_equal(pixels(again), pixels(pollen().generate("a robot", **small())))
 
 
@@ -80,12 +81,16 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         width=40,
         num_inference_steps=3,
         guidance_scale=2.5,
+        guidance_rescale=0.5,
         num_images_per_prompt=2,
         seed=5,
         scheduler="ddim",
         eta=0.5,
         timestep_spacing="trailing",
         use_karras_sigmas=False,
+        use_exponential_sigmas=False,
+        use_beta_sigmas=False,
+        rescale_betas_zero_snr=True,
     )
     assert result.seeds == [5, 6]
     assert [image.size for image in result.images] == [(40, 24)] * 2
@@ -96,10 +101,14 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         "width": 40,
         "num_inference_steps": 3,
         "guidance_scale": 2.5,
+        "guidance_rescale": 0.5,
         "scheduler": "ddim",
         "eta": 0.5,
         "timestep_spacing": "trailing",
         "use_karras_sigmas": False,
+        "use_exponential_sigmas": False,
+        "use_beta_sigmas": False,
+        "rescale_betas_zero_snr": True,
         "model": "pollen",
         "engine": "native",
         "device": "cpu",
@@ -116,20 +125,22 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         {"num_inference_steps": 3},
         {"guidance_scale": 1.5},
         {"seed": 8},
-        {"scheduler": "euler"},
-        {"scheduler": "euler-ancestral"},
-        {"scheduler": "dpm++-2m"},
+        {"guidance_rescale": 0.7},
+        *({"scheduler": name} for name in native.Scheduler.names() if name != "ddim"),
         {"eta": 1.0},
         {"timestep_spacing": "leading"},
         {"timestep_spacing": "linspace"},
         {"scheduler": "euler", "use_karras_sigmas": True},
+        {"scheduler": "euler", "use_exponential_sigmas": True},
+        {"scheduler": "euler", "use_beta_sigmas": True},
+        {"rescale_betas_zero_snr": True},
     ],
     ids=lambda change: "-".join(map(str, change.values())),
 )
 def test_every_argument_changes_the_picture(change: dict[str, Any]) -> None:
     # Four steps, since a spacing or a multistep solver may be the same in one.
     base: dict[str, Any] = {"num_inference_steps": 4}
-    if "use_karras_sigmas" in change:
+    if any("sigmas" in key for key in change):
         base |= {"scheduler": "euler"}
     plain = pollen().generate("a robot", **small(**base))
     changed = pollen().generate("a robot", **small(**(base | change)))
@@ -163,8 +174,10 @@ def test_any_multiple_is_a_size(height: int, width: int) -> None:
 
 
 def test_a_pipeline_tells_what_it_is() -> None:
+    pipe = Pipeline.load(dtype="bf16", num_threads=3)
+    assert repr(pipe) == "<Pipeline pollen on cpu in bf16, num_threads 3, engine native>"
     pipe = pollen()
-    assert repr(pipe) == "<Pipeline pollen on cpu in f32, engine native>"
+    assert repr(pipe) == f"<Pipeline pollen on cpu in f32, num_threads {pipe.num_threads}, engine native>"
     assert pipe.size_multiple == 8
     defaults = {"height": 128, "width": 128, "num_inference_steps": 20, "guidance_scale": 3.5, "scheduler": "ddim"}
     assert pipe.defaults == defaults

@@ -82,13 +82,28 @@ WRONG = {
     "width 100": (["generate", "x", "--width", "100"], "sd-rbee: --width: got 100, allowed is a multiple of 8"),
     "height 10**6": (["generate", "x", "--height", "1000000"], "sd-rbee: --height: got 1000000"),
     "images 10**9": (["generate", "x", "-n", "1000000000", "-o", "a.png"], "sd-rbee: --num-images: got 1000000000"),
-    "scheduler": (["generate", "x", "--scheduler", "pndm"], "sd-rbee: --scheduler: got pndm, allowed is ddim"),
+    "scheduler": (["generate", "x", "--scheduler", "k_lms"], "sd-rbee: --scheduler: got k_lms, allowed is ddim"),
     "spacing": (["generate", "x", "--spacing", "odd"], "sd-rbee: --spacing: got odd, allowed is leading"),
+    "rescale": (
+        ["generate", "x", "--guidance-rescale", "2"],
+        "sd-rbee: --guidance-rescale: got 2, allowed is a number in 0 to 1",
+    ),
     "eta": (["generate", "x", "--eta", "2"], "sd-rbee: --eta: got 2, allowed is 0 to 1"),
     "karras": (["generate", "x", "--karras"], "sd-rbee: --karras: got true, allowed is false with ddim"),
+    "exponential": (["generate", "x", "--exponential"], "sd-rbee: --exponential: got true, allowed is false with ddim"),
+    "two sigmas": (
+        ["generate", "x", "--scheduler", "euler", "--karras", "--beta"],
+        "sd-rbee: --beta: got true, allowed is false beside another choice of sigmas",
+    ),
+    "zero snr": (
+        ["generate", "x", "--scheduler", "lms", "--zero-snr"],
+        "sd-rbee: --zero-snr: got true, allowed is false with lms",
+    ),
     "engine": (["generate", "x", "--engine", "torch"], "'torch' is not one of 'native', 'candle'"),
     "device": (["generate", "x", "--device", "gpu"], "sd-rbee: --device: got gpu, allowed is auto, cpu"),
-    "dtype": (["generate", "x", "--dtype", "bf16", "--device", "cpu"], "sd-rbee: --dtype: got bf16"),
+    "dtype": (["generate", "x", "--dtype", "f16", "--device", "cpu"], "sd-rbee: --dtype: got f16"),
+    "threads": (["generate", "x", "--threads", "0"], "sd-rbee: --threads: got 0, allowed is an int from 1 to 1024"),
+    "threads of verify": (["verify", "--threads", "9999"], "sd-rbee: --threads: got 9999, allowed is 1 to 1024"),
     "suffix": (["generate", "x", "-o", "a.gif"], "sd-rbee: --output: got 'a.gif', allowed is a name ending in .png"),
     "no suffix": (["generate", "x", "-o", "picture"], "sd-rbee: --output: got 'picture'"),
     "both results": (["generate", "x", "-o", "-", "--json"], "not both"),
@@ -154,9 +169,10 @@ def test_info() -> None:
     assert facts["version"] == sd_rbee.__version__
     assert (facts["backend"], facts["models"]) == ("cpu", {"pollen": str(POLLEN)})
     assert facts["devices"][0] == "cpu"
-    assert facts["schedulers"] == ["ddim", "euler", "euler-ancestral", "dpm++-2m"]
+    assert facts["schedulers"] == backend.native.Scheduler.names()
     assert facts["features"] == backend.native.features()
     assert facts["cpu_features"] == backend.native.cpu_features()
+    assert facts["instruction_set"] in facts["instruction_sets"] == backend.native.instruction_sets()
     done = cli("info")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"pollen ({POLLEN})" in done.stdout

@@ -21,10 +21,14 @@ PARAMETERS: dict[str, Any] = {
     "height": 16,
     "num_inference_steps": 20,
     "guidance_scale": 3.5,
+    "guidance_rescale": 0.0,
     "scheduler": "ddim",
     "eta": 0.0,
     "timestep_spacing": None,
     "use_karras_sigmas": None,
+    "use_exponential_sigmas": None,
+    "use_beta_sigmas": None,
+    "rescale_betas_zero_snr": None,
     "model": "pollen",
     "engine": "native",
     "device": "cpu",
@@ -84,6 +88,12 @@ def test_the_text_as_it_is_written() -> None:
 )
 def test_samplers_go_by_the_webuis_names(scheduler: str, sampler: str) -> None:
     assert parse(to_infotext(drawn_with(scheduler=scheduler)))[2]["Sampler"] == sampler
+
+
+@pytest.mark.parametrize("sigmas", ["karras", "exponential", "beta"])
+def test_sigmas_go_by_the_webuis_names(sigmas: str) -> None:
+    settings = parse(to_infotext(drawn_with(scheduler="euler", **{f"use_{sigmas}_sigmas": True})))[2]
+    assert settings["Schedule type"] == sigmas.capitalize()
 
 
 def lines_of(text: str) -> str:

@@ -125,9 +125,9 @@ def test_weights_that_are_not_numbers_draw_nothing(tmp_path: Path) -> None:
 
 def test_a_scheduler_that_cannot_be_obeyed(tmp_path: Path) -> None:
     model = copy_model(tmp_path)
-    edit_json(model / "scheduler/scheduler_config.json", rescale_betas_zero_snr=True)
+    edit_json(model / "scheduler/scheduler_config.json", thresholding=True)
     pipe = Pipeline.load(model)
-    with pytest.raises(CheckpointError, match="rescale_betas_zero_snr is true, supported is false"):
+    with pytest.raises(CheckpointError, match="thresholding is true, supported is false"):
         pipe.generate("a robot", **small())
 
 

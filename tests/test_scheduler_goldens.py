@@ -16,9 +16,8 @@ from tools.goldens.store import Golden, load
 def _schedules() -> list[Any]:
     cases = []
     for number, case in enumerate(load("schedules").cases):
-        spacing, karras = case["options"]["timestep_spacing"], case["options"]["use_karras_sigmas"]
-        name = f"{case['name']}-{case['scheduler']}-{spacing}-{'karras' if karras else 'default'}"
-        cases.append(pytest.param(number, case, id=name))
+        options = "-".join(key if value is True else str(value) for key, value in case["options"].items())
+        cases.append(pytest.param(number, case, id=f"{case['name']}-{case['scheduler']}-{options}"))
     return cases
 
 
@@ -26,8 +25,7 @@ def _schedules() -> list[Any]:
 def test_schedule(number: int, case: dict[str, Any], golden: Callable[[str], Golden]) -> None:
     goldens = golden("schedules")
     runs = [
-        native.Scheduler(case["scheduler"], case["config"], steps, **case["options"])
-        for steps in range(*goldens.facts["steps"])
+        native.Scheduler(case["scheduler"], case["config"], steps, **case["options"]) for steps in range(*case["steps"])
     ]
     counts = [len(run.timesteps) for run in runs]
     assert counts == goldens.arrays[f"{number}/counts"].tolist()
@@ -52,8 +50,9 @@ def test_trajectory(number: int, case: dict[str, Any], golden: Callable[[str], G
     scheduler = native.Scheduler(case["scheduler"], case["config"], case["steps"], eta=case["eta"])
     outputs = normal(case["seed"], (len(scheduler.timesteps), *case["shape"]))
     noise = normal(case["seed"] + 1, case["shape"])
-    run = native_runs.trajectory(scheduler, outputs, noise, seed=case["seed"])
-    middle = len(outputs) // 2
+    original = normal(case["seed"] + 2, case["shape"]) if case["begin"] else None
+    run = native_runs.trajectory(scheduler, outputs, noise, seed=case["seed"], begin=case["begin"], original=original)
+    middle = len(run.samples) // 2
     ours = [*run.samples[[0, middle, -1]], run.scaled[middle]]
     expected = golden("trajectories").arrays[str(number)]
     for what, values, theirs in zip(("first sample", "middle", "last", "an input"), ours, expected, strict=True):

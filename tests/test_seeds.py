@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from sd_rbee import InvalidParamsError
+from sd_rbee.backend import native
 from support import pixels, pollen, small
 
 SAMPLERS: list[dict[str, Any]] = [
     {"scheduler": "ddim"},
     {"scheduler": "ddim", "eta": 1.0},
-    {"scheduler": "euler"},
-    {"scheduler": "euler-ancestral"},
-    {"scheduler": "dpm++-2m"},
+    {"scheduler": "tcd", "eta": 0.3},
+    *({"scheduler": name} for name in native.Scheduler.names() if name != "ddim"),
 ]
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "devices",
     "features",
     "instruction_set",
+    "instruction_sets",
     "num_threads",
     "peak_flops",
 ]
@@ -125,7 +126,7 @@ class Residency:
     def device(self) -> str: ...
     @property
     def dtype(self) -> str:
-        """The dtype in memory."""
+        """The dtype that it computes in."""
     @property
     def stored_dtype(self) -> str:
         """The dtype in the file."""
@@ -134,7 +135,8 @@ class Residency:
     @property
     def bytes(self) -> int: ...
     @property
-    def storage(self) -> Literal["mmapped", "copied", "drawn"]: ...
+    def storage(self) -> Literal["mmapped", "copied", "packed"]:
+        """Whether the memory is the file's own, or was read, or read and laid out anew for the CPU's kernels."""
 
 @final
 class Generation:
@@ -160,7 +162,8 @@ class Generation:
     def parameters(self) -> dict[str, Any]:
         """The parameters as they were used, every default filled in.
 
-        Keys: width, height, num_inference_steps, guidance_scale, scheduler, eta, timestep_spacing, use_karras_sigmas.
+        Keys: width, height, num_inference_steps, guidance_scale, guidance_rescale, scheduler, eta, timestep_spacing
+        (None with lcm and tcd), use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, rescale_betas_zero_snr.
         """
 
 @final
@@ -191,12 +194,16 @@ class Pipeline:
         width: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
         num_images_per_prompt: int = 1,
         seed: int | None = None,
         scheduler: str | None = None,
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        use_exponential_sigmas: bool | None = None,
+        use_beta_sigmas: bool | None = None,
+        rescale_betas_zero_snr: bool | None = None,
         preview_every: int = 0,
         decode_previews: bool = False,
         on_step: Callable[[Step], object] | None = None,
@@ -243,7 +250,10 @@ class Pipeline:
 
 @final
 class Scheduler:
-    """A sampling schedule, by itself."""
+    """A sampling schedule, by itself.
+
+    A run may begin at any index that is a multiple of `order`, with a sample of `add_noise` for that index.
+    """
 
     def __new__(
         cls,
@@ -254,17 +264,26 @@ class Scheduler:
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        use_exponential_sigmas: bool | None = None,
+        use_beta_sigmas: bool | None = None,
+        rescale_betas_zero_snr: bool | None = None,
     ) -> Scheduler: ...
     @staticmethod
     def names() -> list[str]: ...
     @property
-    def timesteps(self) -> list[float]: ...
+    def timesteps(self) -> list[float]:
+        """One for each call of the network; heun and pndm take more of them than steps were asked for."""
     @property
     def sigmas(self) -> list[float]:
-        """One more than steps, ending in 0; empty for schedulers that have none."""
+        """One more than timesteps; empty for ddim, ddpm, pndm, lcm and tcd."""
+    @property
+    def order(self) -> int:
+        """How many steps belong together: 2 with heun, else 1."""
     @property
     def init_noise_sigma(self) -> float: ...
     def scale_model_input(self, sample: Buffer, index: int) -> Tensor: ...
+    def add_noise(self, original: Buffer, noise: Buffer, index: int) -> Tensor:
+        """The clean `original` (batch, channels, height, width) under the noise that there is before step `index`."""
     def step(self, model_output: Buffer, index: int, sample: Buffer, generator: Generator) -> Tensor: ...
 
 @final
@@ -289,11 +308,14 @@ def compare(values: Buffer, reference: Buffer) -> Difference:
 def features() -> list[str]:
     """The build's compiled-in features: cuda, cudnn, flash-attn, metal, accelerate."""
 
+def instruction_set() -> str:
+    """The instruction set that the CPU's kernels use: the best, or the one that SD_RBEE_CPU names."""
+
+def instruction_sets() -> list[str]:
+    """The instruction sets that SD_RBEE_CPU may name on this machine, the best last."""
+
 def cpu_features() -> list[str]:
     """Instruction sets found on this machine."""
-
-def instruction_set() -> str:
-    """The instruction set that kernels use: portable, avx2, avx512 or avx512-bf16."""
 
 def num_threads(count: int | None = None) -> int:
     """Threads that compute on the CPU if `count` is asked for; None takes SD_RBEE_THREADS, else all that may be used.

@@ -5,7 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 # The webui's own names; a scheduler that it lacks goes by ours.
-_SAMPLERS = {"ddim": "DDIM", "euler": "Euler", "euler-ancestral": "Euler a", "dpm++-2m": "DPM++ 2M"}
+_SAMPLERS = {
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "euler-ancestral": "Euler a",
+    "heun": "Heun",
+    "lms": "LMS",
+    "pndm": "PLMS",
+    "dpm++-2m": "DPM++ 2M",
+    "dpm++-2m-sde": "DPM++ 2M SDE",
+    "unipc": "UniPC",
+    "lcm": "LCM",
+}
+_SCHEDULE_TYPES = {
+    "use_karras_sigmas": "Karras",
+    "use_exponential_sigmas": "Exponential",
+    "use_beta_sigmas": "Beta",
+}
 
 
 def recipe(parameters: Mapping[str, Any], *, seed: int, image: int) -> dict[str, Any]:
@@ -29,7 +45,7 @@ def to_infotext(recipe: Mapping[str, Any]) -> str:
     settings: dict[str, object] = {
         "Steps": recipe["num_inference_steps"],
         "Sampler": _SAMPLERS.get(recipe["scheduler"], recipe["scheduler"]),
-        "Schedule type": "Karras" if recipe["use_karras_sigmas"] else None,
+        "Schedule type": next((name for key, name in _SCHEDULE_TYPES.items() if recipe[key]), None),
         "CFG scale": _number(recipe["guidance_scale"]),
         "Seed": recipe["seed"],
         "Size": f"{recipe['width']}x{recipe['height']}",

@@ -12,13 +12,15 @@ from sd_rbee.backend import native
 from sd_rbee.errors import IneffectiveParameterWarning, InferenceError, InvalidParamsError, TruncatedPromptWarning
 from sd_rbee.events import Event
 from sd_rbee.result import GenerationResult, describe_truncation
-from sd_rbee.spec import GenerationParameters, GenerationSpec, check_text, shorten
+from sd_rbee.spec import GenerationParameters, GenerationSpec, check_int, check_text, shorten
 
 Engine = Literal["native", "candle"]
 OnStep = Callable[[native.Step], object]
+# What the engine takes at most.
+MAX_THREADS = 1024
 
 _log = logging.getLogger("sd_rbee")
-_loaded: dict[tuple[str, str, str, str], "Pipeline"] = {}
+_loaded: dict[tuple[str, str, str, str, int | None], "Pipeline"] = {}
 _loading = threading.Lock()
 
 
@@ -37,14 +39,19 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         engine: Engine = "native",
+        num_threads: int | None = None,
     ) -> "Pipeline":
         """Loads a model.
 
         Args:
             path_or_alias: A folder in diffusers layout, or the alias of a model at hand.
             device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
-            dtype: f32, f16 or bf16; auto is the device's best.
-            engine: `native` is ours, `candle` the reference that it is compared with.
+            dtype: f32, f16, bf16 or int8; auto is the device's best. On the CPU it is what products are made of: f32, bf16, or int8 in the UNet's linear layers;
+                auto takes bf16 where the CPU multiplies it faster and the model is as wide as the published ones, whose
+                pictures it changes by no more than an eye can miss, else f32.
+            engine: `native` is ours, `candle` the reference that it is compared with, which takes only f32 on the CPU.
+            num_threads: Threads that compute, 1 to 1024; None takes what SD_RBEE_THREADS says, else one for each core
+                that the process may use. A picture has the same bits on any number.
 
         Raises:
             ModelNotFoundError: There is no such model.
@@ -56,8 +63,11 @@ class Pipeline:
         options = {"device": device, "dtype": dtype, "engine": engine}
         for field, value in options.items():
             check_text(field, value)
-        loaded = native.Pipeline.load(str(folder), device=device, dtype=dtype, engine=engine)
-        _log.info("%s on %s in %s, engine %s", path_or_alias, loaded.device, loaded.dtype, loaded.engine)
+        _check_threads(num_threads)
+        loaded = native.Pipeline.load(str(folder), **options, num_threads=num_threads)
+        chosen = " as auto" if dtype == "auto" else ""
+        place = f"{loaded.device} in {loaded.dtype}{chosen}"
+        _log.info("%s on %s, num_threads %d, engine %s", path_or_alias, place, loaded.num_threads, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)
         return cls(loaded, models.name(path_or_alias))
@@ -71,12 +81,16 @@ class Pipeline:
         width: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
         num_images_per_prompt: int = 1,
         seed: int | None = None,
         scheduler: str | None = None,
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        use_exponential_sigmas: bool | None = None,
+        use_beta_sigmas: bool | None = None,
+        rescale_betas_zero_snr: bool | None = None,
         on_step: OnStep | None = None,
         cancel: native.CancelToken | None = None,
     ) -> GenerationResult:
@@ -89,12 +103,18 @@ class Pipeline:
             width: In pixels, a multiple of `size_multiple`.
             num_inference_steps: Sampling steps.
             guidance_scale: How closely to follow the prompt; 1 or less turns guidance off.
+            guidance_rescale: How much of the contrast that guidance adds is taken back, 0 to 1 (Lin et al. 2023).
             num_images_per_prompt: How many pictures.
             seed: Of the first picture, 0 to 2**64 - 1; picture i has seed + i. None chooses one at random.
-            scheduler: ddim, euler, euler-ancestral, dpm++-2m …
-            eta: Noise that ddim adds at each step, 0 to 1.
-            timestep_spacing: leading, trailing or linspace.
-            use_karras_sigmas: Whether the noise levels are those of Karras et al.
+            scheduler: ddim, euler, dpm++-2m …; `schedulers` has all.
+            eta: Noise that ddim and tcd add at each step, 0 to 1.
+            timestep_spacing: leading, trailing or linspace; not for lcm and tcd.
+            use_karras_sigmas: Whether the noise levels are those of Karras et al. This, the next two: for euler, heun,
+                lms, unipc and both dpm++, and only one of them.
+            use_exponential_sigmas: Whether the logarithms of the noise levels are evenly spaced.
+            use_beta_sigmas: Whether the noise levels are quantiles of a beta distribution (Lee et al. 2024).
+            rescale_betas_zero_snr: Whether the last training timestep has no signal at all (Lin et al. 2023), as some
+                v-prediction models expect; not for heun, lms and pndm.
             on_step: Called with each finished unit of work on this thread; what it raises ends the generation.
             cancel: A token that ends the generation within a step when it is cancelled.
 
@@ -112,12 +132,16 @@ class Pipeline:
             width=width,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
             num_images_per_prompt=num_images_per_prompt,
             seed=seed,
             scheduler=scheduler,
             eta=eta,
             timestep_spacing=timestep_spacing,
             use_karras_sigmas=use_karras_sigmas,
+            use_exponential_sigmas=use_exponential_sigmas,
+            use_beta_sigmas=use_beta_sigmas,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
         )
         return self._generate(spec, _check_callback(on_step), _check_token(cancel))
 
@@ -162,8 +186,13 @@ class Pipeline:
 
     @property
     def dtype(self) -> str:
-        """What it computes in: f32, f16 or bf16."""
+        """What it computes in: f32, f16, bf16 or int8; on the CPU, what products are made of."""
         return self._native.dtype
+
+    @property
+    def num_threads(self) -> int:
+        """How many threads compute."""
+        return self._native.num_threads
 
     @property
     def engine(self) -> str:
@@ -196,7 +225,8 @@ class Pipeline:
         return self._native
 
     def __repr__(self) -> str:
-        return f"<Pipeline {self.model} on {self.device} in {self.dtype}, engine {self.engine}>"
+        place = f"{self.device} in {self.dtype}, num_threads {self.num_threads}"
+        return f"<Pipeline {self.model} on {place}, engine {self.engine}>"
 
     def _generate(
         self, spec: GenerationSpec, on_step: OnStep | None, cancel: native.CancelToken | None
@@ -291,30 +321,40 @@ def generate(
     device: str = "auto",
     dtype: str = "auto",
     engine: Engine = "native",
+    num_threads: int | None = None,
     on_step: OnStep | None = None,
     cancel: native.CancelToken | None = None,
     **parameters: Unpack[GenerationParameters],
 ) -> GenerationResult:
-    """Draws pictures with a model that stays loaded until the process ends; arguments are `Pipeline.generate`'s.
+    """Draws pictures with a model that stays loaded until the process ends.
+
+    Arguments are `Pipeline.load`'s and `Pipeline.generate`'s.
 
     For a model whose memory is to be given back, use `Pipeline.load` and drop it.
     """
     # Before the seconds that loading may take.
     spec, on_step, cancel = GenerationSpec(prompt, **parameters), _check_callback(on_step), _check_token(cancel)
-    return _shared(model, device, dtype, engine)._generate(spec, on_step, cancel)
+    return _shared(model, device, dtype, engine, num_threads)._generate(spec, on_step, cancel)
 
 
-def _shared(model: str | os.PathLike[str], device: str, dtype: str, engine: Engine) -> Pipeline:
+def _shared(
+    model: str | os.PathLike[str], device: str, dtype: str, engine: Engine, num_threads: int | None
+) -> Pipeline:
     key = (
         str(models.resolve(model)),
         check_text("device", device),
         check_text("dtype", dtype),
         check_text("engine", engine),
+        _check_threads(num_threads),
     )
     with _loading:
         if key not in _loaded:
-            _loaded[key] = Pipeline.load(model, device, dtype, engine)
+            _loaded[key] = Pipeline.load(model, device, dtype, engine, num_threads)
         return _loaded[key]
+
+
+def _check_threads(num_threads: int | None) -> int | None:
+    return None if num_threads is None else check_int("num_threads", num_threads, MAX_THREADS + 1)
 
 
 def _check_callback(on_step: OnStep | None) -> OnStep | None:

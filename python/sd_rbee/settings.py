@@ -53,6 +53,7 @@ class WorkerSettings:
         model_version: What the seed calls it: v1-5, v2-1 …, or the model's own name.
         device: As `Pipeline.load` takes it.
         dtype: As `Pipeline.load` takes it.
+        num_threads: As `Pipeline.load` takes it.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         token: Bearer token that protected routes ask for, and that calls out carry; None asks for none.
@@ -75,6 +76,7 @@ class WorkerSettings:
     model_version: str
     device: str = "auto"
     dtype: str = "auto"
+    num_threads: int | None = None
     host: str = "127.0.0.1"
     port: int = 8081
     token: str | None = None

@@ -26,12 +26,16 @@ class GenerationParameters(TypedDict, total=False):
     width: int | None
     num_inference_steps: int | None
     guidance_scale: float | None
+    guidance_rescale: float
     num_images_per_prompt: int
     seed: int | None
     scheduler: str | None
     eta: float
     timestep_spacing: str | None
     use_karras_sigmas: bool | None
+    use_exponential_sigmas: bool | None
+    use_beta_sigmas: bool | None
+    rescale_betas_zero_snr: bool | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,12 +53,16 @@ class GenerationSpec:
     width: int | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
+    guidance_rescale: float = 0.0
     num_images_per_prompt: int = 1
     seed: int | None = None
     scheduler: str | None = None
     eta: float = 0.0
     timestep_spacing: str | None = None
     use_karras_sigmas: bool | None = None
+    use_exponential_sigmas: bool | None = None
+    use_beta_sigmas: bool | None = None
+    rescale_betas_zero_snr: bool | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -93,7 +101,8 @@ def check_text(field: str, value: object) -> str:
     return value
 
 
-def _check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
+def check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
+    """The value as an int from 1, or 0 where that is a seed, up to `limit`, which is not one of them."""
     least = 0 if field == "seed" else 1
     allowed = f"an int from {least} to {limit - 1}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -108,11 +117,11 @@ def _check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
 
 
 def _check_seed(field: str, value: object) -> int:
-    return _check_int(field, value, _SEED_LIMIT)
+    return check_int(field, value, _SEED_LIMIT)
 
 
 def _check_images(field: str, value: object) -> int:
-    return _check_int(field, value, MAX_IMAGES + 1)
+    return check_int(field, value, MAX_IMAGES + 1)
 
 
 def _check_float(field: str, value: object) -> float:
@@ -137,14 +146,18 @@ def _check_bool(field: str, value: object) -> bool:
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "prompt": check_text,
     "negative_prompt": check_text,
-    "height": _check_int,
-    "width": _check_int,
-    "num_inference_steps": _check_int,
+    "height": check_int,
+    "width": check_int,
+    "num_inference_steps": check_int,
     "guidance_scale": _check_float,
+    "guidance_rescale": _check_float,
     "num_images_per_prompt": _check_images,
     "seed": _check_seed,
     "scheduler": check_text,
     "eta": _check_float,
     "timestep_spacing": check_text,
     "use_karras_sigmas": _check_bool,
+    "use_exponential_sigmas": _check_bool,
+    "use_beta_sigmas": _check_bool,
+    "rescale_betas_zero_snr": _check_bool,
 }

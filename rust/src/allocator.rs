@@ -2,7 +2,7 @@
 //!
 //! A forward pass allocates and frees every activation. Memory that comes fresh from the system costs a fault a page, and
 //! whether another allocator keeps blocks of many megabytes is its own affair; here it is sure: after a first step there
-//! are no new large blocks, and never more memory is held than was in use at one time.
+//! are no new large blocks, and little more memory is held than was in use at one time.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,9 @@ const LARGE: usize = 1 << 20;
 const ALIGNMENT: usize = 64;
 /// Bytes of a huge page of the system, on the machines where that can be had.
 const HUGE_PAGE: usize = 2 << 20;
+/// Bytes that may be held beyond the most that were in use at one time, and at most half as many as these: blocks of all
+/// sizes that a step needs are more than it needs at once.
+const SLACK: usize = 128 << 20;
 /// Blocks that are kept at most.
 const SLOTS: usize = 256;
 
@@ -110,7 +113,7 @@ impl<A: GlobalAlloc> Recycling<A> {
             kept.bytes -= size;
             return (block.data, false);
         }
-        let room = kept.peak - kept.used;
+        let room = kept.peak - kept.used + SLACK.min(kept.peak / 2);
         self.shrink(&mut kept, room);
         kept.fresh += 1;
         drop(kept);
@@ -262,12 +265,12 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_held_than_was_in_use_at_once() {
+    fn little_more_is_held_than_was_in_use_at_once() {
         let allocator = Recycling::new(System);
         for mib in [2, 3, 5, 7, 4, 6, 1] {
             cycle(&allocator, mib << 20);
             let Statistics { kept, peak, .. } = allocator.statistics();
-            assert!(kept <= peak, "{kept} bytes kept, {peak} at most in use");
+            assert!(kept <= peak + peak / 2, "{kept} bytes kept, {peak} at most in use");
         }
         assert_eq!(allocator.statistics().peak, 7 << 20);
     }

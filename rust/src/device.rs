@@ -114,7 +114,7 @@ pub fn has_flash_attention(device: &Device) -> bool {
     cfg!(feature = "flash-attn") && device.is_cuda()
 }
 
-/// The dtype to compute in on `device` for `auto`, `f32`, `f16` or `bf16`.
+/// The dtype to compute in on `device` for `auto`, `f32`, `f16`, `bf16` or `int8`, which is [`QUANTISED`].
 ///
 /// On the CPU this is what products are made of; everything else there is f32. `auto` takes bf16 on a CPU that multiplies
 /// it faster than f32, for a model that `tolerates_bf16`, and else f32.
@@ -128,13 +128,30 @@ pub fn compute_dtype(device: &Device, name: &str, tolerates_bf16: bool) -> Resul
         "auto" | "f16" => DType::F16,
         "bf16" => DType::BF16,
         "f32" => DType::F32,
-        _ => return Err(Error::invalid("dtype", name, "auto, f32, f16 or bf16")),
+        "int8" => QUANTISED,
+        _ => return Err(Error::invalid("dtype", name, "auto, f32, f16, bf16 or int8")),
     };
     if device.is_cpu() && dtype == DType::F16 {
-        let allowed = "auto, f32 or bf16 on the CPU, which loads f16 checkpoints but does not compute in it";
+        let allowed = "auto, f32, bf16 or int8 on the CPU, which loads f16 checkpoints but does not compute in it";
         return Err(Error::invalid("dtype", name, allowed));
     }
+    if !device.is_cpu() && dtype == QUANTISED {
+        return Err(Error::invalid("dtype", name, "auto, f32, f16 or bf16 on a GPU"));
+    }
     Ok(dtype)
+}
+
+/// What stands for int8, which candle does not have: linear layers of the UNet multiply weights and activations that are
+/// quantised, and everything else multiplies floats as [`float_dtype`] says.
+pub const QUANTISED: DType = DType::U8;
+
+/// `dtype`, or for [`QUANTISED`] the floats that this machine multiplies the fastest.
+pub fn float_dtype(dtype: DType) -> DType {
+    match dtype {
+        QUANTISED if InstructionSet::best().has_bf16() => DType::BF16,
+        QUANTISED => DType::F32,
+        floats => floats,
+    }
 }
 
 /// The dtype of everything that layers hand to each other on `device` when they compute in `dtype`.
@@ -148,6 +165,7 @@ pub fn dtype_name(dtype: DType) -> &'static str {
         DType::F16 => "f16",
         DType::BF16 => "bf16",
         DType::F32 => "f32",
+        QUANTISED => "int8",
         _ => dtype.as_str(),
     }
 }
@@ -159,7 +177,7 @@ pub struct Residency {
     pub component: &'static str,
     /// As [`name`] gives it.
     pub device: String,
-    /// The dtype in memory.
+    /// The dtype that it computes in. On the CPU this is what products are made of; what is not multiplied is f32.
     pub dtype: &'static str,
     /// The dtype in the file.
     pub stored_dtype: &'static str,
@@ -167,8 +185,8 @@ pub struct Residency {
     pub tensors: usize,
     /// Bytes in memory.
     pub bytes: usize,
-    /// `mmapped` where the memory is the file's own, `copied` where it was read, and converted if need be, `drawn`
-    /// where it is random.
+    /// `mmapped` where the memory is the file's own, `copied` where it was read, and converted if need be, `packed` where
+    /// it was read and laid out anew for the CPU's kernels.
     pub storage: &'static str,
 }
 
@@ -236,6 +254,8 @@ mod tests {
         assert_eq!(dtype("auto", false).expect("auto"), DType::F32);
         assert_eq!(dtype("auto", true).expect("auto"), fastest);
         assert_eq!(dtype("bf16", false).expect("bf16"), DType::BF16);
+        let quantised = dtype("int8", false).expect("int8");
+        assert_eq!((dtype_name(quantised), float_dtype(quantised)), ("int8", fastest));
         for name in ["f16", "float32", ""] {
             assert!(matches!(dtype(name, true), Err(Error::InvalidParams { field: "dtype", .. })));
         }

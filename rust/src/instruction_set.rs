@@ -68,7 +68,8 @@ impl InstructionSet {
         }
     }
 
-    /// Whether products of bf16 are faster than those of f32.
+    /// Whether AVX-512 BF16 and VNNI may be used: products of bf16 are then faster than those of f32, and those of int8
+    /// faster still.
     pub fn has_bf16(self) -> bool {
         self.0 == Level::Avx512Bf16
     }
@@ -93,7 +94,7 @@ impl Level {
             Self::Avx2 => has!("avx2") && has!("fma"),
             // avx512vl implies avx512f.
             Self::Avx512 => has!("avx512vl") && has!("avx512dq") && has!("avx512bw"),
-            Self::Avx512Bf16 => Self::Avx512.is_present() && has!("avx512bf16"),
+            Self::Avx512Bf16 => Self::Avx512.is_present() && has!("avx512bf16") && has!("avx512vnni"),
         }
     }
 

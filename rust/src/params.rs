@@ -43,6 +43,8 @@ pub struct Request {
     pub num_inference_steps: Option<usize>,
     /// 0 to [`MAX_GUIDANCE`]; up to 1 there is no guidance, and each step costs half.
     pub guidance_scale: Option<f64>,
+    /// 0 to 1: how much of guidance's growth of contrast is taken back.
+    pub guidance_rescale: f64,
     /// 1 to [`MAX_IMAGES`].
     pub num_images_per_prompt: usize,
     /// Seed of the first image; image i has `seed + i`. None draws one.
@@ -77,6 +79,7 @@ pub struct GenerationParams {
     width: usize,
     num_inference_steps: usize,
     guidance_scale: f64,
+    guidance_rescale: f64,
     seeds: Vec<u64>,
     previews: Previews,
 }
@@ -104,6 +107,9 @@ impl GenerationParams {
         if !(0.0..=MAX_GUIDANCE).contains(&guidance) {
             return Err(Error::invalid("guidance_scale", guidance, format!("a number in 0 to {MAX_GUIDANCE}")));
         }
+        if !(0.0..=1.0).contains(&request.guidance_rescale) {
+            return Err(Error::invalid("guidance_rescale", request.guidance_rescale, "a number in 0 to 1"));
+        }
         let images = request.num_images_per_prompt;
         if !(1..=MAX_IMAGES).contains(&images) {
             return Err(Error::invalid("num_images_per_prompt", images, format!("1 to {MAX_IMAGES}")));
@@ -125,6 +131,7 @@ impl GenerationParams {
             negative_prompt: request.negative_prompt,
             num_inference_steps: steps,
             guidance_scale: guidance,
+            guidance_rescale: request.guidance_rescale,
             seeds: (seed..=last).collect(),
             previews: request.previews,
         })
@@ -158,6 +165,11 @@ impl GenerationParams {
     /// Classifier-free guidance (Ho and Salimans 2022), as diffusers counts it: 1 is none.
     pub fn guidance_scale(&self) -> f64 {
         self.guidance_scale
+    }
+
+    /// How much of guidance's growth of contrast is taken back, 0 to 1: phi of Lin et al. (2023), section 3.4.
+    pub fn guidance_rescale(&self) -> f64 {
+        self.guidance_rescale
     }
 
     /// Whether the network also runs on the negative prompt.
@@ -232,6 +244,9 @@ mod tests {
         assert_eq!(field_of(Request { guidance_scale: Some(f64::NAN), ..request() }), "guidance_scale");
         assert_eq!(field_of(Request { guidance_scale: Some(-1.0), ..request() }), "guidance_scale");
         assert_eq!(field_of(Request { guidance_scale: Some(f64::INFINITY), ..request() }), "guidance_scale");
+        for guidance_rescale in [-0.1, 1.1, f64::NAN] {
+            assert_eq!(field_of(Request { guidance_rescale, ..request() }), "guidance_rescale");
+        }
         assert_eq!(field_of(Request { num_images_per_prompt: 0, ..request() }), "num_images_per_prompt");
         assert_eq!(field_of(Request { seed: Some(u64::MAX), num_images_per_prompt: 2, ..request() }), "seed");
     }

@@ -1,9 +1,19 @@
-//! Counts what the current thread allocates, so that a test can bound it.
+//! Counts what the current thread allocates, so that a test can bound it, and what the allocator recycles.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::process::Command;
 
+use candle_core::{Device, Tensor};
+use sd_rbee::allocator::Recycling;
+use sd_rbee::pipeline::{Engine, Pipeline};
+
+use crate::common::{noise, pollen};
+
+/// Counts what is asked for, also where it was kept.
 struct Counting;
+
+static RECYCLING: Recycling<System> = Recycling::new(System);
 
 thread_local! {
     static LIVE: Cell<isize> = const { Cell::new(0) };
@@ -18,30 +28,30 @@ fn count(bytes: isize) {
     });
 }
 
-// SAFETY: everything is left to the system's allocator.
+// SAFETY: everything is left to the other allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
+        unsafe { RECYCLING.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(data, layout) }
+        unsafe { RECYCLING.dealloc(data, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { RECYCLING.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, data: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size as isize - layout.size() as isize);
         // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(data, layout, size) }
+        unsafe { RECYCLING.realloc(data, layout, size) }
     }
 }
 
@@ -60,4 +70,33 @@ pub fn peak_of<T>(work: impl FnOnce() -> T) -> (usize, T) {
 fn the_peak_is_counted() {
     let (peak, _) = peak_of(|| drop(vec![0u8; 1 << 20]));
     assert!(((1 << 20)..(1 << 20) + 4096).contains(&peak), "{peak}");
+}
+
+/// Alone in a process, as every test takes blocks from the same allocator.
+#[test]
+fn a_second_step_makes_no_new_large_block() {
+    const ALONE: &str = "SD_RBEE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "allocations::a_second_step_makes_no_new_large_block";
+        let mut child = Command::new(std::env::current_exe().expect("this binary"));
+        let output = child.args(["--exact", name]).env(ALONE, "1").output().expect("the test runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    for dtype in ["f32", "bf16"] {
+        // One thread, whose scratch has its size after the first step.
+        let pipeline = Pipeline::load(&pollen(), "cpu", dtype, Engine::Native, Some(1)).expect("pollen");
+        let sample = Tensor::from_vec(noise(8 * 96 * 96, 1), (1, 8, 96, 96), &Device::Cpu).expect("a tensor");
+        let embeddings = pipeline.encode_prompt("a robot").expect("embeddings");
+        let step = |timestep| {
+            let before = RECYCLING.statistics().fresh;
+            pipeline.predict(&sample, timestep, &embeddings).expect("a prediction");
+            RECYCLING.statistics().fresh - before
+        };
+        step(999.0);
+        assert_eq!([step(500.0), step(1.0)], [0, 0], "{dtype}");
+        let held = RECYCLING.statistics();
+        assert!(held.fresh > 0 && held.used + held.kept <= held.peak + held.peak / 2, "{held:?}");
+    }
 }

@@ -6,4 +6,5 @@ mod common;
 mod kernels;
 mod models;
 mod pipeline;
+mod schedulers;
 mod tokenizer;

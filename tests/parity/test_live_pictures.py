@@ -13,6 +13,8 @@ from draws import draw, seeds
 from random_models import write_random_model
 from sd_rbee import models
 from sd_rbee.backend import native
+from tools.goldens.schedules import SIGMAS, WITH_SIGMAS, WITHOUT_SPACING
+from tools.goldens.trajectories import SPACINGS
 from tools.reference.pipeline import Pipeline
 
 pytestmark = pytest.mark.parity
@@ -39,9 +41,10 @@ def _request(seed: int, multiple: int) -> dict[str, Any]:
         "num_images_per_prompt": random.randint(1, 2),
         "seed": random.getrandbits(32),
         "scheduler": scheduler,
-        "eta": random.choice((0.0, 0.5, 1.0)) if scheduler == "ddim" else 0.0,
-        "timestep_spacing": random.choice((None, "leading", "trailing", "linspace")),
-        "use_karras_sigmas": random.choice((None, True)) if scheduler in ("euler", "dpm++-2m") else None,
+        "guidance_rescale": random.choice((0.0, 0.0, 0.7)),
+        "eta": random.choice((0.0, 0.5, 1.0)) if scheduler in ("ddim", "tcd") else 0.0,
+        "timestep_spacing": None if scheduler in WITHOUT_SPACING else random.choice((None, *SPACINGS)),
+        **({random.choice(SIGMAS): random.choice((None, True))} if scheduler in WITH_SIGMAS else {}),
     }
 
 

@@ -12,6 +12,7 @@ from clients import draw
 from mock_hive import READY, mock_hive, nobody
 from serving import SMALL, TWINS, WorkerProcess, argv, environment, serving
 
+from sd_rbee.backend import native
 from sd_rbee.cli.serve import serve
 from sd_rbee.cli.worker_settings import Flags, worker_settings
 from sd_rbee.errors import DeviceError, InvalidParamsError
@@ -71,9 +72,9 @@ def test_the_seeds_flags() -> None:
             "--callback-url",
             "http://localhost:9999",
         ),
-        *("--use-f16", "--model-path", "pollen"),
+        *("--model-path", "pollen"),
     )
-    assert (told.worker_id, told.model_version, told.port, told.dtype) == ("sd-worker-1", "v1-5", 8085, "f16")
+    assert (told.worker_id, told.model_version, told.port, told.dtype) == ("sd-worker-1", "v1-5", 8085, "auto")
     assert (told.hive.callback_url, told.model) == ("http://localhost:9999", "pollen")
 
 
@@ -83,13 +84,12 @@ def test_environment_twins(monkeypatch: pytest.MonkeyPatch) -> None:
         "SD_VERSION": "v2-1",
         "PORT": "8090",
         "CALLBACK_URL": "http://hive:1",
-        "USE_F16": "true",
         "MODEL_PATH": "pollen",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     told = settings()
-    assert (told.worker_id, told.model_version, told.port, told.dtype) == ("w-2", "v2-1", 8090, "f16")
+    assert (told.worker_id, told.model_version, told.port, told.dtype) == ("w-2", "v2-1", 8090, "auto")
     assert (told.hive.callback_url, told.model) == ("http://hive:1", "pollen")
     assert settings("--port", 8091, "--worker-id", "w-3").worker_id == "w-3"
     for name in ("CUDA_DEVICE", "METAL_DEVICE", "ROCM_DEVICE"):
@@ -97,6 +97,10 @@ def test_environment_twins(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(DeviceError):
             settings(backends=("cpu",))
         monkeypatch.delenv(name)
+    monkeypatch.setenv("USE_F16", "true")
+    with pytest.raises(InvalidParamsError, match="use_f16"):
+        settings(backends=("cpu",))
+    monkeypatch.delenv("USE_F16")
     monkeypatch.setenv("USE_FLASH_ATTN", "1")
     with pytest.raises(DeviceError, match="flash attention"):
         settings()
@@ -157,6 +161,27 @@ def test_the_words_of_every_generation_are_understood(flags: Sequence[str]) -> N
     assert (told.worker_id, told.model) == ("w", "pollen")
     assert told.device in ("auto", "cpu")
     assert (told.hive.callback_url or told.hive.queen_url or "").startswith("http://")
+
+
+def test_f16_is_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags in ((), ("--backend", "cpu")):
+        monkeypatch.setattr(native, "devices", lambda: ["cpu"])
+        with pytest.raises(InvalidParamsError, match="use_f16: got true, allowed is false on the CPU"):
+            settings("--use-f16", *flags)
+    monkeypatch.setattr(native, "devices", lambda: ["cpu", "cuda:0"])
+    assert settings("--use-f16").dtype == "f16"
+    assert settings("--use-f16", "--cuda-device", 0).dtype == "f16"
+
+
+def test_threads() -> None:
+    assert settings().num_threads is None
+    assert settings("--threads", 3).num_threads == 3
+    for given in ("0", "1025", "two"):
+        with pytest.raises(click.UsageError, match="--threads"):
+            settings("--threads", given)
+    code, lines, seconds = ended("--port", 0, env={"SD_RBEE_THREADS": "none"})
+    assert (code, lines[-1]) == (2, "sd-rbee: SD_RBEE_THREADS: got none, allowed is 1 to 1024")
+    assert seconds < AT_ONCE
 
 
 def test_limits() -> None:

@@ -14,6 +14,7 @@ DEFAULTS: dict[str, Any] = {
     "height": 128,
     "width": 128,
 }
+SMALL: dict[str, Any] = {"height": 64, "width": 64}
 CASES: tuple[dict[str, Any], ...] = (
     {"prompt": "a robot", "scheduler": "ddim", "seed": 7},
     {"prompt": "a red apple", "scheduler": "ddim", "seed": 8, "eta": 0.7},
@@ -23,6 +24,16 @@ CASES: tuple[dict[str, Any], ...] = (
     {"prompt": "a green dragon", "scheduler": "dpm++-2m", "seed": 2**64 - 1},
     {"prompt": "a house", "scheduler": "dpm++-2m", "seed": 12, "use_karras_sigmas": True, "num_inference_steps": 25},
     {"prompt": "a flower", "scheduler": "ddim", "seed": 13, "height": 96, "width": 160, "guidance_scale": 1.0},
+    {"prompt": "an owl", "scheduler": "ddim", "seed": 15, "guidance_scale": 9.0, "guidance_rescale": 0.7, **SMALL},
+    {"prompt": "an owl", "scheduler": "ddim", "seed": 16, "rescale_betas_zero_snr": True, **SMALL},
+    {"prompt": "a bee", "scheduler": "ddpm", "seed": 17, **SMALL},
+    {"prompt": "a bee", "scheduler": "heun", "seed": 18, "use_exponential_sigmas": True, **SMALL},
+    {"prompt": "a bee", "scheduler": "lms", "seed": 19, **SMALL},
+    {"prompt": "a bee", "scheduler": "pndm", "seed": 20, **SMALL},
+    {"prompt": "a bee", "scheduler": "dpm++-2m-sde", "seed": 21, **SMALL},
+    {"prompt": "a bee", "scheduler": "unipc", "seed": 22, "use_beta_sigmas": True, **SMALL},
+    {"prompt": "a bee", "scheduler": "lcm", "seed": 23, **SMALL},
+    {"prompt": "a bee", "scheduler": "tcd", "seed": 24, "eta": 0.3, **SMALL},
     {"prompt": "\u732b \U0001f916 <|endoftext|>", "scheduler": "ddim", "seed": 14, "timestep_spacing": "leading"},
 )
 

@@ -35,19 +35,18 @@ class Pipeline:
         scheduler: str,
         negative_prompt: str | None = None,
         num_images_per_prompt: int = 1,
+        guidance_rescale: float = 0.0,
         eta: float = 0.0,
-        timestep_spacing: str | None = None,
-        use_karras_sigmas: bool | None = None,
+        **options: str | bool | None,
     ) -> NDArray[np.uint8]:
         """Pictures (images, height, width, 3), each with a generator of its own: image i is that of seed + i."""
-        scheduler_class = getattr(diffusers, schedulers.CLASSES[scheduler])
-        options = schedulers.options(timestep_spacing, use_karras_sigmas)
-        self._pipeline.scheduler = scheduler_class.from_config({**self._config, **options})
+        self._pipeline.scheduler = schedulers.create(scheduler, self._config, options)
         drawn = self._pipeline(
             prompt,
             negative_prompt=negative_prompt,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
             height=height,
             width=width,
             num_images_per_prompt=num_images_per_prompt,

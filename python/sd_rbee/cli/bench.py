@@ -25,7 +25,7 @@ _PROBE = 0.3
     "Default: those at hand, and v1-5.",
 )
 @click.option("--device", metavar="DEVICE", default="auto", show_default=True, help="cpu, cuda:0, metal:0 …")
-@click.option("--dtype", metavar="TYPE", default="auto", show_default=True, help="f32, f16 or bf16.")
+@click.option("--dtype", metavar="TYPE", default="auto", show_default=True, help="f32, f16, bf16 or int8.")
 @click.option("--threads", "num_threads", type=int, metavar="N", help="On the CPU; default: all that may be used.")
 @click.option("--seconds", type=float, metavar="S", default=5.0, show_default=True, help="For each part of a model.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -21,13 +21,33 @@ if TYPE_CHECKING:
 @click.option("-n", "--num-images", "num_images_per_prompt", type=int, default=1, show_default=True, help="Pictures.")
 @click.option("--steps", "num_inference_steps", type=int, help="Sampling steps.")
 @click.option("--seed", type=int, help="Of the first picture, the next have the next; random if left out.")
-@click.option("--scheduler", metavar="NAME", help="ddim, euler, euler-ancestral or dpm++-2m.")
+@click.option("--scheduler", metavar="NAME", help="ddim, euler, dpm++-2m …; `sd-rbee info` lists all.")
 @click.option("--width", type=int, help="In pixels.")
 @click.option("--height", type=int, help="In pixels.")
 @click.option("--negative", "negative_prompt", metavar="TEXT", help="What to keep away from.")
 @click.option("--guidance", "guidance_scale", type=float, help="How closely to follow the prompt.")
-@click.option("--eta", type=float, default=0.0, show_default=True, help="Noise of ddim, 0 to 1.")
+@click.option(
+    "--guidance-rescale",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="How much of the contrast that guidance adds is taken back, 0 to 1.",
+)
+@click.option("--eta", type=float, default=0.0, show_default=True, help="Noise of ddim and tcd, 0 to 1.")
 @click.option("--karras/--no-karras", "use_karras_sigmas", default=None, help="Noise levels of Karras et al.")
+@click.option(
+    "--exponential/--no-exponential",
+    "use_exponential_sigmas",
+    default=None,
+    help="Noise levels with even logarithms.",
+)
+@click.option("--beta/--no-beta", "use_beta_sigmas", default=None, help="Noise levels of a beta distribution.")
+@click.option(
+    "--zero-snr/--no-zero-snr",
+    "rescale_betas_zero_snr",
+    default=None,
+    help="Begin without any signal, as some v-prediction models expect.",
+)
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
 @model_options
 @click.option(
@@ -52,6 +72,7 @@ def generate(
     model: str,
     device: str,
     dtype: str,
+    num_threads: int | None,
     engine: "Engine",
     output: str | None,
     as_json: bool,
@@ -83,7 +104,7 @@ def generate(
     with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
         for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
             warnings.simplefilter("ignore", told)
-        pipe = Pipeline.load(model, device, dtype, engine)
+        pipe = Pipeline.load(model, device, dtype, engine, num_threads)
         result = pipe.generate(prompt, on_step=on_step, **parameters)
     if not quiet:
         _report(result)

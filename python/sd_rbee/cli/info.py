@@ -37,6 +37,8 @@ def _facts() -> dict[str, Any]:
         "features": backend.native.features(),
         "devices": backend.native.devices(),
         "cpu_features": backend.native.cpu_features(),
+        "instruction_set": backend.native.instruction_set(),
+        "instruction_sets": backend.native.instruction_sets(),
         "schedulers": backend.native.Scheduler.names(),
         "models": {alias: str(folder) for alias, folder in models.available().items()},
         "python": platform.python_version(),

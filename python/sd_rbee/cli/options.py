@@ -50,9 +50,22 @@ def debug_option(command: Decorated) -> Decorated:
 
 
 def model_options(command: Decorated) -> Decorated:
-    """`--model`, `--device` and `--dtype`."""
+    """`--model`, `--device`, `--dtype` and `--threads`."""
     for option in (
-        click.option("--dtype", metavar="TYPE", default="auto", show_default=True, help="f32, f16 or bf16."),
+        click.option(
+            "--threads",
+            "num_threads",
+            type=int,
+            help="Threads that compute; as SD_RBEE_THREADS, else one for each core, if left out.",
+        ),
+        click.option(
+            "--dtype",
+            metavar="TYPE",
+            default="auto",
+            show_default=True,
+            help="f32, f16, bf16 or int8. On the CPU f32, bf16 or int8; auto is bf16 there where that is faster and the model is "
+            "wide enough, else f32.",
+        ),
         click.option("--device", metavar="DEVICE", default="auto", show_default=True, help="cpu, cuda:0, metal:0 …"),
         click.option(
             "--model", metavar="MODEL", default=models.DEFAULT, show_default=True, help="An alias or a folder."

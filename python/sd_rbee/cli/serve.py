@@ -35,8 +35,14 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:  # noqa: AN
 @_option("--cuda-device", envvar="CUDA_DEVICE", type=click.IntRange(0), help="Index of a CUDA device.")
 @_option("--metal-device", envvar="METAL_DEVICE", type=click.IntRange(0), help="Index of a Metal device.")
 @_option("--rocm-device", envvar="ROCM_DEVICE", type=click.IntRange(0), help="Always refused: no build has ROCm.")
-@_option("--use-f16", envvar="USE_F16", is_flag=True, help="Compute in f16.")
+@_option("--use-f16", envvar="USE_F16", is_flag=True, help="Compute in f16; needs a GPU.")
 @_option("--use-flash-attn", envvar="USE_FLASH_ATTN", is_flag=True, help="Use flash attention; needs a CUDA build.")
+@_option(
+    "--threads",
+    "num_threads",
+    type=click.IntRange(1, 1024),
+    help="Threads that compute; as SD_RBEE_THREADS if left out.",
+)
 @_option("--queue-size", type=click.IntRange(1, 10_000), default=16, show_default=True, help="Jobs that may wait.")
 @_option("--max-pixels", type=click.IntRange(1), default=2048 * 2048, show_default=True, help="Height times width.")
 @_option("--max-steps", type=click.IntRange(1, 1000), default=150, show_default=True, help="Steps of a picture.")

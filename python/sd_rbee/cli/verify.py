@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @debug_option
 @click.pass_context
-def verify(context: click.Context, model: str, device: str, dtype: str, as_json: bool) -> None:
+def verify(context: click.Context, model: str, device: str, dtype: str, num_threads: int | None, as_json: bool) -> None:
     """Compare the native engine with the candle reference engine, part by part.
 
     Exits with 1 if a part is further off than its tolerance.
@@ -25,7 +25,7 @@ def verify(context: click.Context, model: str, device: str, dtype: str, as_json:
     from sd_rbee.verify import verify as compare_engines
 
     checks = []
-    for check in compare_engines(model, device=device, dtype=dtype):
+    for check in compare_engines(model, device=device, dtype=dtype, num_threads=num_threads):
         checks.append(check)
         click.echo(f"{check.part}, {check.case}: {check.relative_rms:.1e}", err=True)
     passed = all(check.passed for check in checks)

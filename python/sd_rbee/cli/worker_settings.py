@@ -42,6 +42,7 @@ class Flags:
     rocm_device: int | None
     use_f16: bool
     use_flash_attn: bool
+    num_threads: int | None
     queue_size: int
     max_pixels: int
     max_steps: int
@@ -86,6 +87,7 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         model_version=version,
         device=_device(flags, backends),
         dtype="f16" if flags.use_f16 else "auto",
+        num_threads=flags.num_threads,
         host=host,
         port=flags.port,
         token=token,
@@ -156,17 +158,19 @@ def _device(flags: Flags, backends: tuple[str, ...]) -> str:
         device = kind
     else:
         device = f"{kind}:{index or 0}"
-    _check_device(device, flash_attn=flags.use_flash_attn)
+    _check_device(device, flash_attn=flags.use_flash_attn, f16=flags.use_f16)
     return device
 
 
-def _check_device(device: str, *, flash_attn: bool) -> None:
+def _check_device(device: str, *, flash_attn: bool, f16: bool) -> None:
     from sd_rbee.backend import native
 
     if flash_attn and "flash-attn" not in native.features():
         raise DeviceError("flash attention: this build has none")
     if device not in ("auto", "cpu") and device not in native.devices():
         raise DeviceError(f"{device} is not there; there are {', '.join(native.devices())}")
+    if f16 and (device == "cpu" or native.devices() == ["cpu"]):
+        raise InvalidParamsError("use_f16", "true", "false on the CPU, which takes bf16 by itself where that is faster")
 
 
 def _url(field: str, url: str | None) -> str | None:

@@ -54,12 +54,14 @@ def draw(job: Job, pipeline: Pipeline) -> Complete | Failed | Cancelled:
 
 
 def amount_of_work(spec: GenerationSpec, pipeline: Pipeline) -> float:
-    """What a generation's time grows with: pixels, steps, images, guidance."""
+    """What a generation's time grows with: pixels, calls of the network, images."""
     defaults = pipeline.defaults
     guidance = defaults["guidance_scale"] if spec.guidance_scale is None else spec.guidance_scale
     steps = spec.num_inference_steps or defaults["num_inference_steps"]
     pixels = (spec.height or defaults["height"]) * (spec.width or defaults["width"])
-    return float(pixels * steps * spec.num_images_per_prompt * (2 if guidance > 1 else 1))
+    # Heun's method takes two calls for a step.
+    calls = steps * (2 if (spec.scheduler or defaults["scheduler"]) == "heun" else 1) * (2 if guidance > 1 else 1)
+    return float(pixels * calls * spec.num_images_per_prompt)
 
 
 def _check_deadline(job: Job) -> None:

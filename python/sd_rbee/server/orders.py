@@ -107,12 +107,16 @@ class Orders:
                 width=width,
                 num_inference_steps=steps if request.steps is None else request.steps,
                 guidance_scale=self.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+                guidance_rescale=request.guidance_rescale,
                 num_images_per_prompt=request.num_samples,
                 seed=request.seed,
                 scheduler=request.scheduler,
                 eta=request.eta,
                 timestep_spacing=request.timestep_spacing,
                 use_karras_sigmas=request.use_karras_sigmas,
+                use_exponential_sigmas=request.use_exponential_sigmas,
+                use_beta_sigmas=request.use_beta_sigmas,
+                rescale_betas_zero_snr=request.rescale_betas_zero_snr,
             )
         except InvalidParamsError as error:
             raise on_the_wire(error) from None

@@ -12,12 +12,16 @@ class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     negative_prompt: str | None = None
     steps: int | None = None
     guidance_scale: float | None = None
+    guidance_rescale: float = 0.0
     seed: int | None = None
     num_samples: int = 1
     scheduler: str | None = None
     eta: float = 0.0
     timestep_spacing: str | None = None
     use_karras_sigmas: bool | None = None
+    use_exponential_sigmas: bool | None = None
+    use_beta_sigmas: bool | None = None
+    rescale_betas_zero_snr: bool | None = None
     preview_every: int = 0
     preview: Literal["latents", "decode"] = "latents"
 

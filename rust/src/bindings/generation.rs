@@ -84,10 +84,14 @@ impl Generation {
         parameters.set_item("height", params.height())?;
         parameters.set_item("num_inference_steps", params.num_inference_steps())?;
         parameters.set_item("guidance_scale", params.guidance_scale())?;
+        parameters.set_item("guidance_rescale", params.guidance_rescale())?;
         parameters.set_item("scheduler", made.scheduler.name())?;
         parameters.set_item("eta", made.options.eta)?;
         parameters.set_item("timestep_spacing", made.options.timestep_spacing.map(TimestepSpacing::name))?;
         parameters.set_item("use_karras_sigmas", made.options.use_karras_sigmas)?;
+        parameters.set_item("use_exponential_sigmas", made.options.use_exponential_sigmas)?;
+        parameters.set_item("use_beta_sigmas", made.options.use_beta_sigmas)?;
+        parameters.set_item("rescale_betas_zero_snr", made.options.rescale_betas_zero_snr)?;
         let truncation = |cut: pipeline::PromptTruncation| {
             let crate::tokenizer::Truncation { kept, total, dropped_text } = cut.truncation;
             Py::new(py, Truncation { prompt: cut.field, kept, total, dropped_text })

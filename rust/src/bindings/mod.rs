@@ -3,6 +3,7 @@
 mod buffers;
 mod errors;
 mod generation;
+mod keywords;
 mod parameters;
 mod pipeline;
 mod run;
@@ -41,7 +42,7 @@ mod native {
     #[pymodule_export]
     use super::step::{CancelToken, Step};
     #[pymodule_export]
-    use super::{cpu_features, devices, features, instruction_set, num_threads, peak_flops};
+    use super::{cpu_features, devices, features, instruction_set, instruction_sets, num_threads, peak_flops};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
@@ -60,17 +61,23 @@ fn cpu_features() -> Vec<&'static str> {
     crate::device::cpu_features()
 }
 
+/// The instruction set that the kernels use.
+#[pyfunction]
+fn instruction_set() -> PyResult<&'static str> {
+    InstructionSet::check()?;
+    Ok(InstructionSet::best().name())
+}
+
+/// The instruction sets that SD_RBEE_CPU may name on this machine, the best last.
+#[pyfunction]
+fn instruction_sets() -> Vec<&'static str> {
+    InstructionSet::all().into_iter().map(InstructionSet::name).collect()
+}
+
 /// Devices that can be opened now.
 #[pyfunction]
 fn devices(py: Python<'_>) -> Vec<String> {
     py.detach(crate::device::list)
-}
-
-/// The instruction set that kernels use.
-#[pyfunction]
-fn instruction_set(py: Python<'_>) -> PyResult<&'static str> {
-    blocking(py, InstructionSet::check)?;
-    Ok(InstructionSet::best().name())
 }
 
 /// Threads that compute on the CPU.

@@ -1,45 +1,25 @@
 //! The parameters of a generation as Python gives them.
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::scheduler::options;
+use super::keywords::Keywords;
 use crate::error::Result;
 use crate::params::{Defaults, GenerationParams, Previews, Request};
 use crate::pipeline::Sampler;
+use crate::schedulers::SchedulerOptions;
 
 /// Keyword arguments; what is absent or None is the model's own.
 pub struct Parameters {
     request: Request,
     scheduler: Option<String>,
-    eta: Option<f64>,
-    timestep_spacing: Option<String>,
-    use_karras_sigmas: Option<bool>,
-}
-
-/// Keyword arguments that are taken out one by one, so that what is left is what nobody knows.
-struct Keywords<'py>(Bound<'py, PyDict>);
-
-impl<'py> Keywords<'py> {
-    fn take<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(&self, name: &str) -> PyResult<Option<T>> {
-        let Some(value) = self.0.get_item(name)? else { return Ok(None) };
-        self.0.del_item(name)?;
-        if value.is_none() { Ok(None) } else { value.extract().map(Some) }
-    }
-
-    fn finish(&self) -> PyResult<()> {
-        match self.0.keys().iter().next() {
-            Some(name) => Err(PyTypeError::new_err(format!("unexpected keyword argument {}", name.repr()?))),
-            None => Ok(()),
-        }
-    }
+    options: SchedulerOptions,
 }
 
 impl Parameters {
     /// Takes the keyword arguments of a call.
     pub fn extract(py: Python<'_>, prompt: String, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let keywords = Keywords(keywords.map_or_else(|| Ok(PyDict::new(py)), |given| given.copy())?);
+        let keywords = Keywords::new(py, keywords)?;
         let parameters = Self {
             request: Request {
                 prompt,
@@ -48,6 +28,7 @@ impl Parameters {
                 width: keywords.take("width")?,
                 num_inference_steps: keywords.take("num_inference_steps")?,
                 guidance_scale: keywords.take("guidance_scale")?,
+                guidance_rescale: keywords.take("guidance_rescale")?.unwrap_or(0.0),
                 num_images_per_prompt: keywords.take("num_images_per_prompt")?.unwrap_or(1),
                 seed: keywords.take("seed")?,
                 previews: Previews {
@@ -56,9 +37,7 @@ impl Parameters {
                 },
             },
             scheduler: keywords.take("scheduler")?,
-            eta: keywords.take("eta")?,
-            timestep_spacing: keywords.take("timestep_spacing")?,
-            use_karras_sigmas: keywords.take("use_karras_sigmas")?,
+            options: keywords.scheduler_options()?,
         };
         keywords.finish()?;
         Ok(parameters)
@@ -67,7 +46,6 @@ impl Parameters {
     /// Checks every range.
     pub fn check(self, defaults: &Defaults) -> Result<(GenerationParams, Sampler)> {
         let kind = self.scheduler.as_deref().map(str::parse).transpose()?;
-        let options = options(self.eta.unwrap_or(0.0), self.timestep_spacing.as_deref(), self.use_karras_sigmas)?;
-        Ok((GenerationParams::new(self.request, defaults)?, Sampler { kind, options }))
+        Ok((GenerationParams::new(self.request, defaults)?, Sampler { kind, options: self.options }))
     }
 }

@@ -5,23 +5,20 @@ use std::sync::Mutex;
 
 use candle_core::Device;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::buffers::{Tensor, tensor};
 use crate::error::{Error, Result};
 use crate::progress::CancelToken;
 use crate::rng::TorchGenerator;
-use crate::schedulers::{self, SchedulerConfig, SchedulerKind, SchedulerOptions};
+use crate::schedulers::{self, SchedulerConfig, SchedulerKind};
 use crate::tokenizer::ClipTokenizer;
 
+use super::keywords::Keywords;
 use super::run::{blocking, lock};
 
 /// Most values of one draw.
 const MAX_VALUES: usize = 1 << 28;
-
-/// The options of a schedule from what Python gives.
-pub fn options(eta: f64, spacing: Option<&str>, use_karras_sigmas: Option<bool>) -> Result<SchedulerOptions> {
-    Ok(SchedulerOptions { eta, timestep_spacing: spacing.map(str::parse).transpose()?, use_karras_sigmas })
-}
 
 /// A sampling schedule, by itself.
 #[pyclass(frozen, module = "sd_rbee._native")]
@@ -45,20 +42,18 @@ impl Scheduler {
 #[pymethods]
 impl Scheduler {
     #[new]
-    #[pyo3(signature = (
-        name, config, num_inference_steps, *, eta = 0.0, timestep_spacing = None, use_karras_sigmas = None
-    ))]
+    #[pyo3(signature = (name, config, num_inference_steps, **options))]
     fn new(
         name: &str,
         config: &Bound<'_, PyAny>,
         num_inference_steps: usize,
-        eta: f64,
-        timestep_spacing: Option<&str>,
-        use_karras_sigmas: Option<bool>,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let keywords = Keywords::new(config.py(), options)?;
+        let options = keywords.scheduler_options()?;
+        keywords.finish()?;
         let json = config.py().import("json")?;
         let text: String = json.call_method1("dumps", (config,))?.extract()?;
-        let options = options(eta, timestep_spacing, use_karras_sigmas)?;
         let scheduler =
             schedulers::create(name.parse()?, &SchedulerConfig::parse(&text)?, num_inference_steps, &options)?;
         Ok(Self(Mutex::new(scheduler)))
@@ -84,11 +79,30 @@ impl Scheduler {
         self.with(py, |scheduler| Ok(scheduler.init_noise_sigma()))
     }
 
+    #[getter]
+    fn order(&self, py: Python<'_>) -> PyResult<usize> {
+        self.with(py, |scheduler| Ok(scheduler.order()))
+    }
+
     fn scale_model_input(&self, py: Python<'_>, sample: &Bound<'_, PyAny>, index: usize) -> PyResult<Tensor> {
         let sample = tensor("sample", sample, 4)?;
         self.with(py, |scheduler| {
             Self::check_index(scheduler, index)?;
             Tensor::from_candle(&scheduler.scale_model_input(&sample, index)?)
+        })
+    }
+
+    fn add_noise(
+        &self,
+        py: Python<'_>,
+        original: &Bound<'_, PyAny>,
+        noise: &Bound<'_, PyAny>,
+        index: usize,
+    ) -> PyResult<Tensor> {
+        let (original, noise) = (tensor("original", original, 4)?, tensor("noise", noise, 4)?);
+        self.with(py, |scheduler| {
+            Self::check_index(scheduler, index)?;
+            Tensor::from_candle(&scheduler.add_noise(&original, &noise, index)?)
         })
     }
 

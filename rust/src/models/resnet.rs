@@ -41,7 +41,7 @@ impl ResnetBlock2D {
             conv1: Conv2d::new(&weights.pp("conv1"), Conv2dConfig::same3x3(inputs, outputs).at(side))?,
             time_emb_proj: config
                 .time_embedding
-                .map(|width| Linear::new(&weights.pp("time_emb_proj"), width, outputs))
+                .map(|width| Linear::new(&weights.pp("time_emb_proj").exact(), width, outputs))
                 .transpose()?,
             norm2: GroupNorm::new(&weights.pp("norm2"), groups, outputs, eps)?,
             conv2: Conv2d::new(&weights.pp("conv2"), Conv2dConfig::same3x3(outputs, outputs).at(side))?,

@@ -1,6 +1,8 @@
 //! Transformer blocks of the UNet, after diffusers' `Transformer2DModel` and `BasicTransformerBlock`.
 
-use candle_core::Tensor;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{Tensor, TensorId};
 
 use crate::error::Result;
 use crate::nn::{Attention, Geglu, GroupNorm, LayerNorm, Linear, Weights, to_feature_map, to_sequence};
@@ -26,6 +28,8 @@ struct CrossAttention {
     to_v: Linear,
     to_out: Linear,
     attention: Attention,
+    /// Keys and values of the last context: a picture's text is the same at every step.
+    last: Mutex<Option<(TensorId, Tensor, Tensor)>>,
 }
 
 impl CrossAttention {
@@ -36,12 +40,29 @@ impl CrossAttention {
             to_v: Linear::without_bias(&weights.pp("to_v"), context, width)?,
             to_out: Linear::new(&weights.pp("to_out.0"), width, width)?,
             attention: Attention::new(weights, heads, false),
+            last: Mutex::new(None),
         })
+    }
+
+    fn keys_and_values(&self, x: &Tensor, context: &Tensor) -> Result<(Tensor, Tensor)> {
+        let compute = || Ok((self.to_k.forward(context)?, self.to_v.forward(context)?));
+        if x.id() == context.id() {
+            return compute();
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((id, k, v)) = &*last
+            && *id == context.id()
+        {
+            return Ok((k.clone(), v.clone()));
+        }
+        let (k, v) = compute()?;
+        *last = Some((context.id(), k.clone(), v.clone()));
+        Ok((k, v))
     }
 
     /// The attention of `x` to `context`, added to `residual`.
     fn forward(&self, x: &Tensor, context: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        let (k, v) = (self.to_k.forward(context)?, self.to_v.forward(context)?);
+        let (k, v) = self.keys_and_values(x, context)?;
         let mixed = self.attention.forward(&self.to_q.forward(x)?, &k, &v)?;
         self.to_out.forward_add(&mixed, residual)
     }

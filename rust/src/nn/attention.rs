@@ -16,7 +16,8 @@ impl Attention {
     /// Computes as the layers of `weights` do. The width of queries, keys and values is a multiple of `heads`; when
     /// `causal`, a query sees only keys up to its own position.
     pub fn new(weights: &Weights, heads: usize, causal: bool) -> Self {
-        let kernel = weights.products().map(|products| cpu::Attention { products, heads, causal });
+        let kernel =
+            weights.products().map(|products| cpu::Attention { products: products.of_floats(), heads, causal });
         Self { kernel, heads, causal }
     }
 

@@ -48,7 +48,8 @@ impl Conv2d {
         let weight = weights.get_reshaped(&[outputs, inputs, kernel, kernel], &stored, "weight")?;
         let bias = weights.get(&[outputs], "bias")?;
         let packed = weights.pack(&weight, |products, values| {
-            let packed = cpu::Conv2d::new(products, config, values, &cpu::Values::of(&bias)?, Method::Auto)?;
+            let packed =
+                cpu::Conv2d::new(products.of_floats(), config, values, &cpu::Values::of(&bias)?, Method::Auto)?;
             let bytes = packed.bytes();
             Ok((packed, bytes))
         })?;

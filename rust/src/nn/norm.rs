@@ -18,11 +18,13 @@ impl GroupNorm {
     /// Takes `weight` and `bias` (channels); `groups` must divide `channels`, which the configurations check.
     pub fn new(weights: &Weights, groups: usize, channels: usize, eps: f64) -> Result<Self> {
         let (weight, bias) = (weights.get(&[channels], "weight")?, weights.get(&[channels], "bias")?);
-        Ok(Self(if weights.products().is_some() {
-            let (weight, bias) = (weight.to_vec1()?, bias.to_vec1()?);
-            GroupNormKernel::Cpu(cpu::GroupNorm { weight, bias, groups, eps })
-        } else {
-            GroupNormKernel::Candle(candle_nn::GroupNorm::new(weight, bias, channels, groups, eps)?)
+        let packed = weights.pack(&weight, |_, values| {
+            let (weight, bias) = (values.to_vec(), bias.to_vec1()?);
+            Ok((cpu::GroupNorm { weight, bias, groups, eps }, size_of_val(values)))
+        })?;
+        Ok(Self(match packed {
+            Some(norm) => GroupNormKernel::Cpu(norm),
+            None => GroupNormKernel::Candle(candle_nn::GroupNorm::new(weight, bias, channels, groups, eps)?),
         }))
     }
 
@@ -62,11 +64,11 @@ impl LayerNorm {
     /// Takes `weight` and `bias` (width).
     pub fn new(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
         let (weight, bias) = (weights.get(&[width], "weight")?, weights.get(&[width], "bias")?);
-        Ok(Self(if weights.products().is_some() {
-            LayerNormKernel::Cpu(cpu::LayerNorm { weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps })
-        } else {
-            LayerNormKernel::Candle(candle_nn::LayerNorm::new(weight, bias, eps))
-        }))
+        let packed = weights.pack(&weight, |_, values| {
+            Ok((cpu::LayerNorm { weight: values.to_vec(), bias: bias.to_vec1()?, eps }, size_of_val(values)))
+        })?;
+        let candle = || LayerNormKernel::Candle(candle_nn::LayerNorm::new(weight.clone(), bias.clone(), eps));
+        Ok(Self(packed.map_or_else(candle, LayerNormKernel::Cpu)))
     }
 
     /// (…, width) to the same.

@@ -38,6 +38,8 @@ pub struct TimestepEmbedding {
 impl TimestepEmbedding {
     /// Takes `linear_1` (outputs, inputs) and `linear_2` (outputs, outputs).
     pub fn new(weights: &Weights, inputs: usize, outputs: usize) -> Result<Self> {
+        // Everything depends on it, and it costs next to nothing.
+        let weights = weights.exact();
         Ok(Self {
             linear_1: Linear::new(&weights.pp("linear_1"), inputs, outputs)?,
             linear_2: Linear::new(&weights.pp("linear_2"), outputs, outputs)?,

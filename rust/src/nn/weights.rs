@@ -8,6 +8,7 @@ use std::rc::Rc;
 use candle_core::{DType, Device, Tensor};
 
 use super::cpu::{Products, Values};
+use crate::device::QUANTISED;
 use crate::error::{Error, Result};
 
 /// Where tensors come from; `checkpoint` has the memory-mapped safetensors one.
@@ -40,6 +41,7 @@ struct Ledger {
 pub struct Weights {
     ledger: Rc<Ledger>,
     prefix: String,
+    exact: bool,
 }
 
 /// What [`Weights::finish`] found to be in memory.
@@ -54,12 +56,13 @@ pub struct Loaded {
 impl Weights {
     /// The root of `source`, for layers that compute on `device` in `dtype`.
     ///
-    /// On the CPU tensors are handed out in f32, and `dtype` is what the layers' products are made of: bf16, or f32 for
-    /// every other.
+    /// On the CPU tensors are handed out in f32, and `dtype` is what the layers' products are made of: bf16, int8 for
+    /// [`QUANTISED`], or f32 for every other.
     pub fn new(source: Box<dyn TensorSource>, dtype: DType, device: &Device) -> Self {
         let products = match (device.is_cpu(), dtype) {
             (false, _) => None,
             (true, DType::BF16) => Some(Products::Bf16),
+            (true, QUANTISED) => Some(Products::Int8),
             (true, _) => Some(Products::F32),
         };
         let ledger = Ledger {
@@ -71,13 +74,19 @@ impl Weights {
             problems: RefCell::default(),
             bytes: RefCell::new(0),
         };
-        Self { ledger: Rc::new(ledger), prefix: String::new() }
+        Self { ledger: Rc::new(ledger), prefix: String::new(), exact: false }
     }
 
     /// The view under `name`.
     #[must_use]
     pub fn pp(&self, name: impl Display) -> Self {
-        Self { ledger: self.ledger.clone(), prefix: self.path(name) }
+        Self { ledger: self.ledger.clone(), prefix: self.path(name), exact: self.exact }
+    }
+
+    /// The same view for layers that are not to be quantised.
+    #[must_use]
+    pub fn exact(&self) -> Self {
+        Self { exact: true, ..self.clone() }
     }
 
     fn path(&self, name: impl Display) -> String {
@@ -91,7 +100,7 @@ impl Weights {
 
     /// What the CPU's kernels multiply; none on other devices.
     pub fn products(&self) -> Option<Products> {
-        self.ledger.products
+        if self.exact { self.ledger.products.map(Products::of_floats) } else { self.ledger.products }
     }
 
     /// Packs the values of `tensor`, which came from here, for the CPU's kernels; none on other devices.
@@ -103,7 +112,7 @@ impl Weights {
         tensor: &Tensor,
         pack: impl FnOnce(Products, &[f32]) -> Result<(T, usize)>,
     ) -> Result<Option<T>> {
-        let Some(products) = self.ledger.products.filter(|_| self.ledger.problems.borrow().is_empty()) else {
+        let Some(products) = self.products().filter(|_| self.ledger.problems.borrow().is_empty()) else {
             return Ok(None);
         };
         let tensor = tensor.contiguous()?;

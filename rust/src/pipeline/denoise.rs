@@ -50,6 +50,26 @@ impl Pipeline {
         let pair = Tensor::cat(&[sample, sample], 0)?;
         let outputs = self.unet.predict(&pair, timestep, embeddings, clock.cancel())?.chunk(2, 0)?;
         let (unconditional, conditional) = (&outputs[0], &outputs[1]);
-        Ok((unconditional + ((conditional - unconditional)? * params.guidance_scale())?)?)
+        let guided = (unconditional + ((conditional - unconditional)? * params.guidance_scale())?)?;
+        if params.guidance_rescale() == 0.0 {
+            return Ok(guided);
+        }
+        rescale_noise_cfg(&guided, conditional, params.guidance_rescale())
     }
+}
+
+/// diffusers' `rescale_noise_cfg`: formulas 15 and 16 of Lin et al. (2023). `rescale` of `guided` is brought to the
+/// standard deviation of `conditional`; both are one picture's, (1, channels, h, w).
+fn rescale_noise_cfg(guided: &Tensor, conditional: &Tensor, rescale: f64) -> Result<Tensor> {
+    let ratio = standard_deviation(conditional)? / standard_deviation(guided)?;
+    Ok((guided * (rescale * ratio + 1.0 - rescale))?)
+}
+
+/// Of a whole tensor, without bias as torch's `std`.
+fn standard_deviation(tensor: &Tensor) -> Result<f64> {
+    let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let square = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Ok(square.sqrt())
 }

@@ -52,8 +52,6 @@ impl FromStr for Engine {
     }
 }
 
-const COPIED: &str = "copied";
-
 /// From the name that a file gives a tensor to the one that the model asks for.
 type Rename = fn(&str) -> Option<String>;
 
@@ -61,7 +59,6 @@ type Rename = fn(&str) -> Option<String>;
 struct Opened {
     tensors: Box<dyn TensorSource>,
     stored_dtype: &'static str,
-    storage: &'static str,
 }
 
 fn mapped(folder: &ModelFolder, component: &str, rename: Rename) -> Result<MappedTensors> {
@@ -83,11 +80,14 @@ impl Loader<'_> {
         rename: Rename,
         build: impl FnOnce(&Weights) -> Result<Model>,
     ) -> Result<Model> {
-        let Opened { tensors, stored_dtype, storage } = (self.open)(component, rename)?;
-        let weights = Weights::new(tensors, self.dtype, &self.device);
+        let Opened { tensors, stored_dtype } = (self.open)(component, rename)?;
+        // Quantising pays where the time goes.
+        let dtype = if component == "unet" { self.dtype } else { device::float_dtype(self.dtype) };
+        let weights = Weights::new(tensors, dtype, &self.device);
         let model = build(&weights)?;
         let loaded = weights.finish(component)?;
-        self.note(component, stored_dtype, storage, loaded);
+        let storage = if weights.products().is_some() { "packed" } else { "copied" };
+        self.note(component, dtype, stored_dtype, loaded, storage);
         Ok(model)
     }
 
@@ -103,15 +103,22 @@ impl Loader<'_> {
         let elements: usize =
             names.iter().filter_map(|name| tensors.shape(name)).map(|s| s.iter().product::<usize>()).sum();
         let loaded = Loaded { tensors: names.len(), bytes: elements * self.dtype.size_in_bytes() };
-        self.note(component, tensors.stored_dtype(), COPIED, loaded);
+        self.note(component, self.dtype, tensors.stored_dtype(), loaded, "copied");
         Ok(model)
     }
 
-    fn note(&mut self, component: &'static str, stored_dtype: &'static str, storage: &'static str, loaded: Loaded) {
+    fn note(
+        &mut self,
+        component: &'static str,
+        dtype: DType,
+        stored_dtype: &'static str,
+        loaded: Loaded,
+        storage: &'static str,
+    ) {
         self.residency.push(Residency {
             component,
             device: device::name(&self.device),
-            dtype: device::dtype_name(self.dtype),
+            dtype: device::dtype_name(dtype),
             stored_dtype,
             tensors: loaded.tensors,
             bytes: loaded.bytes,
@@ -211,7 +218,7 @@ impl Pipeline {
         let open = |component: &str, rename: Rename| {
             let tensors = mapped(&folder, component, rename)?;
             let stored_dtype = tensors.stored_dtype();
-            Ok(Opened { tensors: Box::new(tensors), stored_dtype, storage: COPIED })
+            Ok(Opened { tensors: Box::new(tensors), stored_dtype })
         };
         let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
         let networks = match engine {
@@ -232,9 +239,8 @@ impl Pipeline {
             InstructionSet::check()?;
             let (device, model) = (device::open(device)?, shape.model()?);
             let dtype = device::compute_dtype(&device, dtype, model.tolerates_bf16())?;
-            let open = |_: &str, _: Rename| {
-                Ok(Opened { tensors: Box::new(RandomTensors::default()), stored_dtype: "f32", storage: "drawn" })
-            };
+            let open =
+                |_: &str, _: Rename| Ok(Opened { tensors: Box::new(RandomTensors::default()), stored_dtype: "f32" });
             let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
             let networks = native(&mut loader, &model)?;
             Ok(Self::new(threads, model, ClipTokenizer::of_bytes()?, networks, loader, Engine::Native))

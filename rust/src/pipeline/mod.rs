@@ -271,5 +271,9 @@ fn ineffective(params: &GenerationParams) -> Vec<String> {
         let scale = params.guidance_scale();
         warnings.push(format!("negative_prompt has no effect at guidance_scale {scale}: guidance begins above 1"));
     }
+    if params.guidance_rescale() > 0.0 && !params.is_guided() {
+        let scale = params.guidance_scale();
+        warnings.push(format!("guidance_rescale has no effect at guidance_scale {scale}: guidance begins above 1"));
+    }
     warnings
 }

@@ -2,70 +2,15 @@
 
 use serde_json::Value;
 
-use super::SchedulerKind;
 use super::betas::{Betas, MAX_TRAIN_TIMESTEPS};
+use super::choices::{
+    AlgorithmType, FinalSigmasType, InterpolationType, PredictionType, SolverType, TimestepType, VarianceType,
+};
 use super::fields::{Fields, bad, strict_json};
+use super::kind::SchedulerKind;
 use super::spacing::TimestepSpacing;
 use super::unsupported::{Unsupported, unsupported};
 use crate::error::{Error, Result};
-
-/// What the network's output stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PredictionType {
-    /// The noise.
-    Epsilon,
-    /// The clean sample.
-    Sample,
-    /// The velocity of Salimans and Ho (2022), section 2.4: `alpha * noise - sigma * sample`.
-    VPrediction,
-}
-
-impl PredictionType {
-    /// diffusers' name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Epsilon => "epsilon",
-            Self::Sample => "sample",
-            Self::VPrediction => "v_prediction",
-        }
-    }
-}
-
-/// The sigma after the last step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinalSigmasType {
-    /// Zero.
-    Zero,
-    /// That of training timestep 0.
-    SigmaMin,
-}
-
-/// How euler finds sigmas between the training timesteps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InterpolationType {
-    /// Linear in the timestep.
-    Linear,
-    /// Evenly spaced logarithms, whatever the timesteps.
-    LogLinear,
-}
-
-/// What euler feeds to the network as its timestep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimestepType {
-    /// The training timestep.
-    Discrete,
-    /// With v-prediction a quarter of the logarithm of sigma.
-    Continuous,
-}
-
-/// The second-order update of dpm++.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SolverType {
-    /// The midpoint method.
-    Midpoint,
-    /// Heun's method.
-    Heun,
-}
 
 /// A scheduler configuration. Written for one class, it serves every [`SchedulerKind`] just as diffusers'
 /// `Other.from_config(config)` would: each kind reads the keys that its class has and defaults the rest.
@@ -81,32 +26,52 @@ pub struct SchedulerConfig {
     pub timestep_spacing: Option<TimestepSpacing>,
     /// Added to the timesteps of leading spacing.
     pub steps_offset: u64,
-    /// ddim: the last step goes to noise-free samples, not to training timestep 0.
-    pub set_alpha_to_one: bool,
-    /// ddim: the predicted clean sample is clamped to plus and minus this.
-    pub clip_sample_range: Option<f64>,
-    /// euler, dpm++: sigmas of Karras et al. (2022), rho 7.
+    /// The last step goes to noise-free samples, not to training timestep 0; the default differs by kind.
+    pub set_alpha_to_one: Option<bool>,
+    /// The predicted clean sample is clamped; the default differs by kind.
+    pub clip_sample: Option<bool>,
+    /// What it is clamped to, plus and minus.
+    pub clip_sample_range: f64,
+    /// Betas rescaled so that the last training timestep has no signal: Lin et al. (2023), algorithm 1.
+    pub rescale_betas_zero_snr: bool,
+    /// Sigmas of Karras et al. (2022), rho 7.
     pub use_karras_sigmas: bool,
-    /// euler, dpm++: the smallest of the Karras sigmas.
+    /// Sigmas with evenly spaced logarithms.
+    pub use_exponential_sigmas: bool,
+    /// Sigmas of Lee et al. (2024), alpha and beta 0.6.
+    pub use_beta_sigmas: bool,
+    /// The smallest of such sigmas.
     pub sigma_min: Option<f64>,
-    /// euler, dpm++: the largest of the Karras sigmas.
+    /// The largest of them.
     pub sigma_max: Option<f64>,
-    /// euler, dpm++: the sigma after the last step.
+    /// euler, dpm++, unipc: the sigma after the last step.
     pub final_sigmas_type: FinalSigmasType,
     /// euler: how sigmas are interpolated.
     pub interpolation_type: InterpolationType,
     /// euler: what the network is told as its timestep.
     pub timestep_type: TimestepType,
-    /// dpm++: 1 or 2.
-    pub solver_order: u64,
-    /// dpm++: the second-order update.
-    pub solver_type: SolverType,
-    /// dpm++: below 15 steps the last one is of first order.
+    /// dpm++: 1 or 2; unipc: 1 to 3.
+    pub solver_order: usize,
+    /// dpm++, unipc: the update; the default differs by kind.
+    pub solver_type: Option<SolverType>,
+    /// dpm++: below 15 steps the last one is of first order. unipc: the last steps are of lower order.
     pub lower_order_final: bool,
     /// dpm++: the last step is of first order.
     pub euler_at_final: bool,
     /// dpm++: timesteps whose log signal-to-noise ratio is below this are left out.
     pub lambda_min_clipped: f64,
+    /// dpm++: the algorithm that the file was written for.
+    pub algorithm_type: AlgorithmType,
+    /// unipc: steps after which the sample is not corrected.
+    pub disable_corrector: Vec<usize>,
+    /// ddpm: the noise that is added.
+    pub variance_type: VarianceType,
+    /// pndm: no Runge-Kutta steps before the multistep ones.
+    pub skip_prk_steps: bool,
+    /// lcm, tcd: the steps of the distillation, at least 1.
+    pub original_inference_steps: usize,
+    /// lcm: what timesteps are multiplied by in the boundary conditions.
+    pub timestep_scaling: f64,
     pub(super) unsupported: Vec<Unsupported>,
 }
 
@@ -131,10 +96,13 @@ impl SchedulerConfig {
         let fields = Fields::new(value)?;
         let finite = |x: f64| x.is_finite();
         let positive = |x: f64| x.is_finite() && x > 0.0;
-        let clip = fields.number("clip_sample_range", positive, "a positive number")?.unwrap_or(1.0);
         let order = fields.integer("solver_order", 2, 3)?;
         if order == 0 {
-            return Err(bad("solver_order", order, "1 or 2"));
+            return Err(bad("solver_order", order, "1 to 3"));
+        }
+        let original_steps = fields.integer("original_inference_steps", 50, MAX_TRAIN_TIMESTEPS)?;
+        if original_steps == 0 {
+            return Err(bad("original_inference_steps", original_steps, format!("1 to {MAX_TRAIN_TIMESTEPS}")));
         }
         Ok(Self {
             class_name: fields.get("_class_name").and_then(Value::as_str).map(str::to_owned),
@@ -151,9 +119,13 @@ impl SchedulerConfig {
                 .unwrap_or(PredictionType::Epsilon),
             timestep_spacing: fields.choice("timestep_spacing", TimestepSpacing::NAMES)?,
             steps_offset: fields.integer("steps_offset", 0, MAX_TRAIN_TIMESTEPS)?,
-            set_alpha_to_one: fields.bool("set_alpha_to_one", true)?,
-            clip_sample_range: fields.bool("clip_sample", true)?.then_some(clip),
+            set_alpha_to_one: fields.optional_bool("set_alpha_to_one")?,
+            clip_sample: fields.optional_bool("clip_sample")?,
+            clip_sample_range: fields.number("clip_sample_range", positive, "a positive number")?.unwrap_or(1.0),
+            rescale_betas_zero_snr: fields.bool("rescale_betas_zero_snr", false)?,
             use_karras_sigmas: fields.bool("use_karras_sigmas", false)?,
+            use_exponential_sigmas: fields.bool("use_exponential_sigmas", false)?,
+            use_beta_sigmas: fields.bool("use_beta_sigmas", false)?,
             sigma_min: fields.number("sigma_min", positive, "a positive number or null")?,
             sigma_max: fields.number("sigma_max", positive, "a positive number or null")?,
             final_sigmas_type: fields
@@ -174,35 +146,57 @@ impl SchedulerConfig {
                     &[("discrete", TimestepType::Discrete), ("continuous", TimestepType::Continuous)],
                 )?
                 .unwrap_or(TimestepType::Discrete),
-            solver_order: order,
-            // DEIS and UniPC write their own names, which diffusers reads as the midpoint method.
+            solver_order: order as usize,
             solver_type: fields
                 .choice(
                     "solver_type",
                     &[
-                        ("midpoint", SolverType::Midpoint),
-                        ("heun", SolverType::Heun),
-                        ("logrho", SolverType::Midpoint),
-                        ("bh1", SolverType::Midpoint),
-                        ("bh2", SolverType::Midpoint),
+                        ("midpoint", Some(SolverType::Midpoint)),
+                        ("heun", Some(SolverType::Heun)),
+                        ("bh1", Some(SolverType::Bh1)),
+                        ("bh2", Some(SolverType::Bh2)),
+                        // DEIS's own, which the other classes read as their default.
+                        ("logrho", None),
                     ],
                 )?
-                .unwrap_or(SolverType::Midpoint),
+                .flatten(),
             lower_order_final: fields.bool("lower_order_final", true)?,
             euler_at_final: fields.bool("euler_at_final", false)?,
             lambda_min_clipped: fields
                 .number("lambda_min_clipped", |x| finite(x) || x == f64::NEG_INFINITY, "a number or -Infinity")?
                 .unwrap_or(f64::NEG_INFINITY),
+            algorithm_type: match fields.get("algorithm_type").and_then(Value::as_str) {
+                Some("sde-dpmsolver++") => AlgorithmType::Sde,
+                _ => AlgorithmType::Ode,
+            },
+            disable_corrector: fields.indices("disable_corrector")?,
+            variance_type: match fields.get("variance_type").and_then(Value::as_str) {
+                Some("fixed_large") => VarianceType::FixedLarge,
+                _ => VarianceType::FixedSmall,
+            },
+            skip_prk_steps: fields.bool("skip_prk_steps", false)?,
+            original_inference_steps: original_steps as usize,
+            timestep_scaling: fields.number("timestep_scaling", finite, "a number")?.unwrap_or(10.0),
             unsupported: unsupported(&fields)?,
         })
     }
 
-    /// The kind that stands for the configuration's own class; ddim for the classes that are not here, PNDM above all.
+    /// The kind that stands for the configuration's own class; ddim for PNDM, which is there
+    /// for those who ask, and for the classes that are not here.
     pub fn default_kind(&self) -> SchedulerKind {
         match self.class_name.as_deref() {
+            Some("DDPMScheduler") => SchedulerKind::Ddpm,
             Some("EulerDiscreteScheduler") => SchedulerKind::Euler,
             Some("EulerAncestralDiscreteScheduler") => SchedulerKind::EulerAncestral,
-            Some("DPMSolverMultistepScheduler") => SchedulerKind::Dpmpp2m,
+            Some("HeunDiscreteScheduler") => SchedulerKind::Heun,
+            Some("LMSDiscreteScheduler") => SchedulerKind::Lms,
+            Some("DPMSolverMultistepScheduler") => match self.algorithm_type {
+                AlgorithmType::Ode => SchedulerKind::Dpmpp2m,
+                AlgorithmType::Sde => SchedulerKind::Dpmpp2mSde,
+            },
+            Some("UniPCMultistepScheduler") => SchedulerKind::Unipc,
+            Some("LCMScheduler") => SchedulerKind::Lcm,
+            Some("TCDScheduler") => SchedulerKind::Tcd,
             _ => SchedulerKind::Ddim,
         }
     }
@@ -211,7 +205,7 @@ impl SchedulerConfig {
     /// Stable Diffusion 1 and 2: `steps_offset` 1 and no clipping of the sample.
     #[must_use]
     pub fn mended_for_stable_diffusion(self) -> Self {
-        Self { steps_offset: 1, clip_sample_range: None, ..self }
+        Self { steps_offset: 1, clip_sample: Some(false), ..self }
     }
 
     /// # Errors

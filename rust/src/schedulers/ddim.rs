@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepSpacing, at, combine, divide, to_f32};
-use crate::error::{Error, Result};
+use super::samples::{at, clip, combine, noised, to_f32};
+use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput};
+use crate::error::Result;
 
 /// diffusers' `DDIMScheduler`.
 pub(super) struct Ddim {
@@ -24,40 +25,18 @@ struct Step {
 }
 
 impl Ddim {
-    pub(super) fn new(run: &Run, eta: f64) -> Result<Self> {
-        let mut timesteps = run.timesteps();
-        if run.spacing == TimestepSpacing::Linspace {
-            timesteps.iter_mut().for_each(|t| *t = t.round_ties_even());
-        }
-        let stride = (run.train_timesteps() / run.steps) as f64;
-        let final_alpha = if run.config.set_alpha_to_one { None } else { run.alphas_cumprod.first().copied() };
-        let steps = timesteps.iter().map(|&timestep| {
-            let alpha = match run.alphas_cumprod.get(timestep as usize) {
-                Some(&alpha) if timestep >= 0.0 => alpha,
-                _ => {
-                    return Err(Error::invalid(
-                        "num_inference_steps",
-                        run.steps,
-                        format!("fewer: timestep {timestep} lies outside 0 to {}", run.train_timesteps() - 1),
-                    ));
-                }
-            };
-            if alpha >= 1.0 {
-                return Err(Error::Checkpoint(format!(
-                    "scheduler_config.json: its betas leave no noise at timestep {timestep}, where a step would start"
-                )));
-            }
-            let previous = timestep - stride;
-            let previous =
-                if previous >= 0.0 { run.alphas_cumprod.get(previous as usize).copied() } else { final_alpha };
-            Ok(Step::new(alpha, previous.unwrap_or(1.0), eta as f32))
-        });
+    pub(super) fn new(run: &Run<'_>) -> Result<Self> {
+        let timesteps = run.whole_timesteps()?;
+        let step = |&timestep: &f64| {
+            let previous = run.alpha_or_final(timestep - run.stride());
+            Ok(Step::new(run.starting_alpha(timestep)?, previous, run.eta as f32))
+        };
         Ok(Self {
-            steps: steps.collect::<Result<_>>()?,
+            steps: timesteps.iter().map(step).collect::<Result<_>>()?,
             timesteps,
-            eta,
+            eta: run.eta,
             prediction_type: run.config.prediction_type,
-            clip_sample_range: run.config.clip_sample_range,
+            clip_sample_range: run.clip_sample_range(),
         })
     }
 }
@@ -95,6 +74,11 @@ impl Scheduler for Ddim {
         Ok(sample.clone())
     }
 
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+        let step = at(&self.steps, index)?;
+        noised(step.alpha_prod_sqrt, original, step.beta_prod_sqrt, noise)
+    }
+
     fn step(
         &mut self,
         model_output: &Tensor,
@@ -106,20 +90,9 @@ impl Scheduler for Ddim {
         let dtype = sample.dtype();
         let (output, sample) = to_f32(model_output, sample)?;
         let (alpha, beta) = (step.alpha_prod_sqrt, step.beta_prod_sqrt);
-        let (original, epsilon) = match self.prediction_type {
-            PredictionType::Epsilon => (divide(&combine(1.0, &sample, -beta, &output)?, alpha)?, output),
-            PredictionType::Sample => {
-                let epsilon = divide(&combine(1.0, &sample, -alpha, &output)?, beta)?;
-                (output, epsilon)
-            }
-            PredictionType::VPrediction => {
-                (combine(alpha, &sample, -beta, &output)?, combine(alpha, &output, beta, &sample)?)
-            }
-        };
-        let original = match self.clip_sample_range {
-            Some(range) => original.clamp(-range, range)?,
-            None => original,
-        };
+        let original = self.prediction_type.original(alpha, beta, &output, &sample)?;
+        let epsilon = self.prediction_type.epsilon(alpha, beta, &output, &sample)?;
+        let original = clip(original, self.clip_sample_range)?;
         let mut previous = combine(step.alpha_prod_prev_sqrt, &original, step.direction, &epsilon)?;
         if self.eta > 0.0 {
             previous = combine(1.0, &previous, step.std_dev, &noise(previous.shape())?)?;

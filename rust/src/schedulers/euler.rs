@@ -1,13 +1,11 @@
 //! Euler's method in sigma: Karras et al. (2022), algorithm 2 without churn.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::betas::torch_linspace;
-use super::sigmas::{TrainSigmas, finish, karras, last_sigma};
-use super::{
-    InterpolationType, NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepSpacing, TimestepType, at,
-};
-use super::{combine, divide, to_f32};
+use super::samples::{at, combine, divide, noised, to_f32, unit_variance};
+use super::sigmas::{TrainSigmas, finish, init_noise_sigma, last_sigma, limits, spread_between, to_f32_values};
+use super::{InterpolationType, NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepType};
 use crate::error::Result;
 
 /// diffusers' `EulerDiscreteScheduler`.
@@ -25,22 +23,19 @@ struct Step {
 }
 
 impl Euler {
-    pub(super) fn new(run: &Run) -> Result<Self> {
-        let config = &run.config;
+    pub(super) fn new(run: &Run<'_>) -> Result<Self> {
+        let config = run.config;
         let train = TrainSigmas::new(&run.alphas_cumprod);
-        let mut timesteps = to_f32_values(run.timesteps());
-        let mut sigmas = match config.interpolation_type {
+        let timesteps = to_f32_values(run.timesteps());
+        let sigmas = match config.interpolation_type {
             InterpolationType::Linear => train.at(&timesteps),
             InterpolationType::LogLinear => {
                 let logs = torch_linspace((train.last() as f32).ln(), (train.first() as f32).ln(), run.steps + 1);
                 logs.into_iter().map(|log| f64::from(log.exp())).collect()
             }
         };
-        if config.use_karras_sigmas {
-            let ends = sigmas.first().zip(sigmas.last()).map_or((1.0, 1.0), |(from, to)| (*from, *to));
-            sigmas = karras(config, ends.0, ends.1, run.steps);
-            timesteps = to_f32_values(train.timesteps_of(&sigmas));
-        }
+        let (mut timesteps, sigmas) =
+            spread_between(run, &train, timesteps, sigmas, |from, to| limits(config, from, to));
         let mut sigmas = finish(sigmas, last_sigma(config, &train))?;
         if config.timestep_type == TimestepType::Continuous && config.prediction_type == PredictionType::VPrediction {
             timesteps = sigmas[..sigmas.len() - 1].iter().map(|&s| f64::from(0.25 * (s as f32).ln())).collect();
@@ -59,22 +54,6 @@ impl Euler {
     }
 }
 
-/// The timesteps as f32 holds them.
-pub(super) fn to_f32_values(timesteps: Vec<f64>) -> Vec<f64> {
-    timesteps.into_iter().map(|t| f64::from(t as f32)).collect()
-}
-
-/// The scale of the first sample: the largest sigma, or with leading spacing that of noise on top of a unit signal.
-pub(super) fn init_noise_sigma(sigmas: &[f64], spacing: TimestepSpacing) -> f64 {
-    let max = sigmas.iter().fold(0.0_f64, |max, &sigma| max.max(sigma)) as f32;
-    f64::from(if spacing == TimestepSpacing::Leading { (max * max + 1.0).sqrt() } else { max })
-}
-
-/// `sample / (sigma ** 2 + 1) ** 0.5`: a sample of unit variance.
-pub(super) fn unit_variance(sample: &Tensor, sigma: f32) -> Result<Tensor> {
-    divide(&sample.to_dtype(DType::F32)?, (sigma * sigma + 1.0).sqrt())?.to_dtype(sample.dtype()).map_err(Into::into)
-}
-
 /// The sample that goes along the derivative from `sigma` to `to`, and the clean sample foreseen, all in f32.
 pub(super) fn advance(
     prediction_type: PredictionType,
@@ -83,14 +62,7 @@ pub(super) fn advance(
     sigma: f32,
     to: f32,
 ) -> Result<(Tensor, Tensor)> {
-    let original = match prediction_type {
-        PredictionType::Epsilon => combine(1.0, sample, -sigma, output)?,
-        PredictionType::Sample => output.clone(),
-        PredictionType::VPrediction => {
-            let square = sigma * sigma + 1.0;
-            ((output * f64::from(-sigma / square.sqrt()))? + divide(sample, square)?)?
-        }
-    };
+    let original = prediction_type.original_at(sigma, output, sample)?;
     let derivative = divide(&(sample - &original)?, sigma)?;
     Ok((combine(1.0, sample, to - sigma, &derivative)?, original))
 }
@@ -110,6 +82,10 @@ impl Scheduler for Euler {
 
     fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor> {
         unit_variance(sample, at(&self.steps, index)?.sigma)
+    }
+
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+        noised(1.0, original, at(&self.steps, index)?.sigma, noise)
     }
 
     fn step(

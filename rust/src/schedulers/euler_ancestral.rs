@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::euler::{advance, init_noise_sigma, to_f32_values, unit_variance};
-use super::sigmas::{TrainSigmas, finish};
-use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput, at, combine, to_f32};
+use super::euler::advance;
+use super::samples::{at, combine, noised, to_f32, unit_variance};
+use super::sigmas::{TrainSigmas, finish, init_noise_sigma, to_f32_values};
+use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput};
 use crate::error::Result;
 
 /// diffusers' `EulerAncestralDiscreteScheduler`.
@@ -31,7 +32,7 @@ impl Step {
 }
 
 impl EulerAncestral {
-    pub(super) fn new(run: &Run) -> Result<Self> {
+    pub(super) fn new(run: &Run<'_>) -> Result<Self> {
         let timesteps = to_f32_values(run.timesteps());
         let sigmas = finish(TrainSigmas::new(&run.alphas_cumprod).at(&timesteps), 0.0)?;
         Ok(Self {
@@ -59,6 +60,10 @@ impl Scheduler for EulerAncestral {
 
     fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor> {
         unit_variance(sample, at(&self.steps, index)?.sigma)
+    }
+
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+        noised(1.0, original, at(&self.steps, index)?.sigma, noise)
     }
 
     fn step(

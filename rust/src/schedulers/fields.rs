@@ -23,14 +23,25 @@ impl<'a> Fields<'a> {
         self.map.get(key).filter(|_| !self.defaulted.contains(&key))
     }
 
-    /// `null` is false, as in Python.
     pub(super) fn bool(&self, key: &str, default: bool) -> Result<bool> {
+        Ok(self.optional_bool(key)?.unwrap_or(default))
+    }
+
+    /// `None` where the key is absent; `null` is false, as in Python.
+    pub(super) fn optional_bool(&self, key: &str) -> Result<Option<bool>> {
         match self.get(key) {
-            None => Ok(default),
-            Some(Value::Null) => Ok(false),
-            Some(Value::Bool(value)) => Ok(*value),
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(false)),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
             Some(other) => Err(bad(key, other, "true or false")),
         }
+    }
+
+    /// A list of places in a run; none where the key is absent.
+    pub(super) fn indices(&self, key: &str) -> Result<Vec<usize>> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let list = value.as_array().map(|list| list.iter().map(|index| index.as_u64().map(|i| i as usize)).collect());
+        list.flatten().ok_or_else(|| bad(key, value, "a list of whole numbers from 0"))
     }
 
     pub(super) fn integer(&self, key: &str, default: u64, max: u64) -> Result<u64> {

@@ -4,50 +4,87 @@
 //! computes it in: tables in f32 as torch keeps them, interpolation in f64 as numpy does. Samples are computed in f32
 //! whatever their dtype.
 
+mod beta_distribution;
 mod betas;
+mod choices;
 mod config;
 mod ddim;
+mod ddpm;
+mod distillation;
 mod dpm_solver_multistep;
 mod euler;
 mod euler_ancestral;
 mod fields;
+mod heun;
+mod kind;
+mod lcm;
+mod levels;
+mod lms;
+mod options;
+mod place;
+mod pndm;
+mod run;
+mod samples;
 mod sigmas;
 mod spacing;
+mod tcd;
+mod unipc;
 mod unsupported;
-
-use std::fmt;
-use std::str::FromStr;
 
 use candle_core::{DType, Shape, Tensor};
 
 pub use self::betas::{BetaSchedule, Betas};
-pub use self::config::{FinalSigmasType, InterpolationType, PredictionType, SchedulerConfig, SolverType, TimestepType};
+pub use self::choices::{
+    AlgorithmType, FinalSigmasType, InterpolationType, PredictionType, SolverType, TimestepType, VarianceType,
+};
+pub use self::config::SchedulerConfig;
+pub use self::kind::SchedulerKind;
+pub use self::options::SchedulerOptions;
+use self::run::Run;
 pub use self::spacing::TimestepSpacing;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Standard normal noise of a shape, f32, on the sample's device, drawn from the image's own generator.
 pub type NoiseSource<'a> = dyn FnMut(&Shape) -> Result<Tensor> + 'a;
 
-/// A run of one sampling algorithm over a fixed number of steps.
+/// A run of one sampling algorithm. Each step is one call of the network, so that a run has as many as there are
+/// timesteps: with heun two less one for each step asked for, with pndm one more, or nine more with Runge-Kutta steps.
+///
+/// A run may begin at any index that is a multiple of [`Scheduler::order`], with a sample of
+/// [`Scheduler::add_noise`] for that index, and goes on from there to the last; what it remembers begins there too, as
+/// in diffusers after `set_begin_index`. A step that does not follow on the one before it begins a new run.
 pub trait Scheduler: Send {
-    /// The timestep of each step as the network takes it, falling; with Karras sigmas it may be fractional.
+    /// The timestep of each step as the network takes it; with sigmas of their own it may be fractional.
     fn timesteps(&self) -> &[f64];
-    /// The noise level before each step and after the last one: one more than there are steps. Empty for ddim.
+    /// The noise level before each step and after the last one: one more than there are steps. Empty for ddim, ddpm,
+    /// pndm, lcm and tcd.
     fn sigmas(&self) -> &[f64];
+    /// How many steps belong together: 2 with heun, else 1.
+    fn order(&self) -> usize {
+        1
+    }
     /// What standard normal noise is multiplied by to become the first sample.
     fn init_noise_sigma(&self) -> f64;
     /// The sample as the network takes it at step `index`.
     ///
     /// # Errors
-    /// [`Error::Inference`] for an `index` past the last step.
+    /// [`Error::Inference`](crate::Error::Inference) for an `index` past the last step.
     fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor>;
-    /// Takes step `index` from `sample`, with the network's output for it; results have the shape and dtype of `sample`.
-    ///
-    /// Noise is drawn as often and in the same order as diffusers draws it: euler-ancestral once in every step, the
-    /// last one included, ddim once in every step where eta is above 0, the others never.
+    /// The clean sample `original` under as much of the standard normal `noise` as there is before step `index`;
+    /// the result has the shape and dtype of `original`.
     ///
     /// # Errors
-    /// [`Error::Inference`] for an `index` past the last step or shapes that differ; whatever `noise` returns.
+    /// [`Error::Inference`](crate::Error::Inference) for an `index` past the last step or shapes that differ.
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor>;
+    /// Takes step `index` from `sample`, with the network's output for it; results have the shape and dtype of `sample`.
+    ///
+    /// Noise is drawn as often and in the same order as diffusers draws it: euler-ancestral and dpm++-2m-sde once in
+    /// every step, the last one included; ddpm in every step but one from timestep 0; ddim where eta is above 0; lcm in
+    /// every step but the last, tcd too where eta is above 0; the others never.
+    ///
+    /// # Errors
+    /// [`Error::Inference`](crate::Error::Inference) for an `index` past the last step, shapes that differ, and a run
+    /// that begins in the middle of steps that belong together; whatever `noise` returns.
     fn step(
         &mut self,
         model_output: &Tensor,
@@ -75,174 +112,36 @@ impl StepOutput {
     }
 }
 
-/// A sampling algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SchedulerKind {
-    /// Song et al. (2020), diffusers' `DDIMScheduler`.
-    Ddim,
-    /// Euler's method of Karras et al. (2022) without churn, diffusers' `EulerDiscreteScheduler`.
-    Euler,
-    /// Euler's method with ancestral noise, diffusers' `EulerAncestralDiscreteScheduler`.
-    EulerAncestral,
-    /// DPM-Solver++ of Lu et al. (2022), multistep, of second order: diffusers' `DPMSolverMultistepScheduler`.
-    Dpmpp2m,
-}
-
-impl SchedulerKind {
-    /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Ddim, Self::Euler, Self::EulerAncestral, Self::Dpmpp2m];
-
-    /// The public name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ddim => "ddim",
-            Self::Euler => "euler",
-            Self::EulerAncestral => "euler-ancestral",
-            Self::Dpmpp2m => "dpm++-2m",
-        }
-    }
-}
-
-impl SchedulerKind {
-    /// Whether it can take the noise levels of Karras et al. (2022).
-    const fn has_karras_sigmas(self) -> bool {
-        matches!(self, Self::Euler | Self::Dpmpp2m)
-    }
-}
-
-impl fmt::Display for SchedulerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SchedulerKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
-        found.ok_or_else(|| Error::invalid("scheduler", name, Self::ALL.map(Self::name).join(", ")))
-    }
-}
-
-/// What a caller may ask of a scheduler beyond its configuration.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct SchedulerOptions {
-    /// ddim: the share of fresh noise in every step, 0 to 1. Other kinds take only 0.
-    pub eta: f64,
-    /// Replaces the configuration's spacing.
-    pub timestep_spacing: Option<TimestepSpacing>,
-    /// euler and dpm++-2m: replaces the configuration's choice. Other kinds take no `true`.
-    pub use_karras_sigmas: Option<bool>,
-}
-
-impl SchedulerOptions {
-    /// The options with what is left open filled in, by the configuration or else by what `kind`'s class defaults to.
-    #[must_use]
-    pub fn resolved(self, kind: SchedulerKind, config: &SchedulerConfig) -> Self {
-        let default = if kind == SchedulerKind::Ddim { TimestepSpacing::Leading } else { TimestepSpacing::Linspace };
-        let karras = kind.has_karras_sigmas() && config.use_karras_sigmas;
-        Self {
-            eta: self.eta,
-            timestep_spacing: Some(self.timestep_spacing.or(config.timestep_spacing).unwrap_or(default)),
-            use_karras_sigmas: Some(self.use_karras_sigmas.unwrap_or(karras)),
-        }
-    }
-}
-
 /// Prepares a run of `num_inference_steps` steps.
 ///
 /// With leading and trailing spacing the run can come out shorter or longer in the corner cases in which diffusers'
 /// does; [`Scheduler::timesteps`] tells.
 ///
 /// # Errors
-/// [`Error::InvalidParams`] for a number of steps outside 1 to the training timesteps, or one for which the spacing
-/// has no timesteps, an eta outside 0 to 1, options that `kind` does not have; [`Error::Checkpoint`] for a
-/// configuration that `kind` cannot obey.
+/// [`Error::InvalidParams`](crate::Error::InvalidParams) for a number of steps outside 1 to the training timesteps
+/// (with lcm and tcd to those of the distillation), or one for which the spacing has no timesteps, an eta outside 0 to
+/// 1, options that `kind` does not have; [`Error::Checkpoint`](crate::Error::Checkpoint) for a configuration that
+/// `kind` cannot obey.
 pub fn create(
     kind: SchedulerKind,
     config: &SchedulerConfig,
     num_inference_steps: usize,
     options: &SchedulerOptions,
 ) -> Result<Box<dyn Scheduler>> {
-    let most = config.betas.count;
-    if num_inference_steps == 0 || num_inference_steps > most {
-        return Err(Error::invalid("num_inference_steps", num_inference_steps, format!("1 to {most}")));
-    }
-    if !(0.0..=1.0).contains(&options.eta) {
-        return Err(Error::invalid("eta", options.eta, "0 to 1"));
-    }
-    if options.eta != 0.0 && kind != SchedulerKind::Ddim {
-        return Err(Error::invalid("eta", options.eta, format!("0 with {kind}: only ddim has an eta")));
-    }
-    if options.use_karras_sigmas == Some(true) && !kind.has_karras_sigmas() {
-        return Err(Error::invalid(
-            "use_karras_sigmas",
-            true,
-            format!("false with {kind}: euler and dpm++-2m have it"),
-        ));
-    }
-    config.check_supported(kind)?;
-    let options = options.resolved(kind, config);
-    let run = Run {
-        config: SchedulerConfig { use_karras_sigmas: options.use_karras_sigmas == Some(true), ..config.clone() },
-        spacing: options.timestep_spacing.unwrap_or(TimestepSpacing::Leading),
-        steps: num_inference_steps,
-        alphas_cumprod: config.betas.alphas_cumprod()?,
-    };
+    let run = Run::new(kind, config, num_inference_steps, options)?;
     Ok(match kind {
-        SchedulerKind::Ddim => Box::new(ddim::Ddim::new(&run, options.eta)?),
+        SchedulerKind::Ddim => Box::new(ddim::Ddim::new(&run)?),
+        SchedulerKind::Ddpm => Box::new(ddpm::Ddpm::new(&run)?),
         SchedulerKind::Euler => Box::new(euler::Euler::new(&run)?),
         SchedulerKind::EulerAncestral => Box::new(euler_ancestral::EulerAncestral::new(&run)?),
-        SchedulerKind::Dpmpp2m => Box::new(dpm_solver_multistep::DpmSolverMultistep::new(&run)?),
-    })
-}
-
-/// What every kind starts from, checked.
-struct Run {
-    config: SchedulerConfig,
-    spacing: TimestepSpacing,
-    steps: usize,
-    alphas_cumprod: Vec<f32>,
-}
-
-impl Run {
-    fn train_timesteps(&self) -> usize {
-        self.alphas_cumprod.len()
-    }
-
-    /// The timesteps of ddim and of the euler kinds, before any rounding.
-    fn timesteps(&self) -> Vec<f64> {
-        let train = self.train_timesteps();
-        match self.spacing {
-            TimestepSpacing::Leading => spacing::leading(self.steps, train / self.steps, self.config.steps_offset),
-            TimestepSpacing::Trailing => spacing::trailing(train, train as f64 / self.steps as f64),
-            TimestepSpacing::Linspace => {
-                let mut timesteps = spacing::linspace((train - 1) as f64, self.steps);
-                timesteps.reverse();
-                timesteps
-            }
+        SchedulerKind::Heun => Box::new(heun::Heun::new(&run)?),
+        SchedulerKind::Lms => Box::new(lms::Lms::new(&run)?),
+        SchedulerKind::Pndm => Box::new(pndm::Pndm::new(&run)?),
+        SchedulerKind::Dpmpp2m | SchedulerKind::Dpmpp2mSde => {
+            Box::new(dpm_solver_multistep::DpmSolverMultistep::new(&run)?)
         }
-    }
-}
-
-/// The precomputed values of step `index`.
-fn at<T>(steps: &[T], index: usize) -> Result<&T> {
-    steps.get(index).ok_or_else(|| Error::Inference(format!("scheduler: step {index} of a run of {}", steps.len())))
-}
-
-/// The network's output and the sample in f32.
-fn to_f32(model_output: &Tensor, sample: &Tensor) -> Result<(Tensor, Tensor)> {
-    Ok((model_output.to_dtype(DType::F32)?, sample.to_dtype(DType::F32)?))
-}
-
-/// `x / y` element by element. candle divides by a number by multiplying with its reciprocal, whose rounding steps
-/// from large sigmas would blow up.
-fn divide(x: &Tensor, y: f32) -> Result<Tensor> {
-    Ok(x.broadcast_div(&Tensor::new(y, x.device())?)?)
-}
-
-/// `a * x + b * y`.
-fn combine(a: f32, x: &Tensor, b: f32, y: &Tensor) -> Result<Tensor> {
-    Ok(((x * f64::from(a))? + (y * f64::from(b))?)?)
+        SchedulerKind::Unipc => Box::new(unipc::UniPc::new(&run)?),
+        SchedulerKind::Lcm => Box::new(lcm::Lcm::new(&run)?),
+        SchedulerKind::Tcd => Box::new(tcd::Tcd::new(&run)?),
+    })
 }

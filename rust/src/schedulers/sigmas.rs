@@ -1,8 +1,49 @@
 //! Noise levels: sigma is the standard deviation of the noise over the scale of the signal.
 
-use super::config::{FinalSigmasType, SchedulerConfig};
-use super::spacing::linspace;
+use super::beta_distribution::beta_quantile;
+use super::choices::FinalSigmasType;
+use super::config::SchedulerConfig;
+use super::run::Run;
+use super::spacing::{TimestepSpacing, linspace};
 use crate::error::{Error, Result};
+
+/// Where the noise levels of a run come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SigmaSchedule {
+    /// The training schedule's at the run's timesteps.
+    Training,
+    /// Karras et al. (2022), equation 5, rho 7.
+    Karras,
+    /// Evenly spaced logarithms.
+    Exponential,
+    /// Quantiles of the beta distribution with alpha and beta 0.6: Lee et al. (2024), "Beta Sampling is All You Need".
+    Beta,
+}
+
+impl SigmaSchedule {
+    /// `count` sigmas from `max` down to `min`, as `_convert_to_karras`, `_convert_to_exponential` and
+    /// `_convert_to_beta` have them; `None` for those of training, which lie at timesteps.
+    pub(super) fn spread(self, (max, min): (f64, f64), count: usize) -> Option<Vec<f64>> {
+        const RHO: f64 = 7.0;
+        Some(match self {
+            Self::Training => return None,
+            Self::Karras => {
+                let (max, min) = (max.powf(1.0 / RHO), min.powf(1.0 / RHO));
+                linspace(0.0, 1.0, count).into_iter().map(|ramp| (max + ramp * (min - max)).powf(RHO)).collect()
+            }
+            Self::Exponential => linspace(max.ln(), min.ln(), count).into_iter().map(f64::exp).collect(),
+            Self::Beta => {
+                let share = |ramp: f64| beta_quantile(1.0 - ramp);
+                linspace(0.0, 1.0, count).into_iter().map(|ramp| min + share(ramp) * (max - min)).collect()
+            }
+        })
+    }
+}
+
+/// The ends of a run's sigmas: the configuration's own limits, else `from` and `to`.
+pub(super) fn limits(config: &SchedulerConfig, from: f64, to: f64) -> (f64, f64) {
+    (config.sigma_max.unwrap_or(from), config.sigma_min.unwrap_or(to))
+}
 
 /// Sigmas of the training timesteps, rising, and what is derived from them.
 pub(super) struct TrainSigmas(Vec<f32>);
@@ -57,13 +98,31 @@ impl TrainSigmas {
     }
 }
 
-/// `_convert_to_karras`: `count` sigmas from `from` down to `to`, unless the configuration has its own limits.
-/// Karras et al. (2022), equation 5, rho 7.
-pub(super) fn karras(config: &SchedulerConfig, from: f64, to: f64, count: usize) -> Vec<f64> {
-    const RHO: f64 = 7.0;
-    let max = config.sigma_max.unwrap_or(from).powf(1.0 / RHO);
-    let min = config.sigma_min.unwrap_or(to).powf(1.0 / RHO);
-    linspace(1.0, count).into_iter().map(|ramp| (max + ramp * (min - max)).powf(RHO)).collect()
+/// The timesteps as f32 holds them.
+pub(super) fn to_f32_values(timesteps: Vec<f64>) -> Vec<f64> {
+    timesteps.into_iter().map(|t| f64::from(t as f32)).collect()
+}
+
+/// `timesteps` and `sigmas` as they are, or where the run spreads its sigmas those between the same ends, or between
+/// `limits`, with the timesteps found from them.
+pub(super) fn spread_between(
+    run: &Run<'_>,
+    train: &TrainSigmas,
+    timesteps: Vec<f64>,
+    sigmas: Vec<f64>,
+    limits: impl Fn(f64, f64) -> (f64, f64),
+) -> (Vec<f64>, Vec<f64>) {
+    let ends = sigmas.first().zip(sigmas.last()).map_or((1.0, 1.0), |(from, to)| limits(*from, *to));
+    match run.sigma_schedule.spread(ends, run.steps) {
+        Some(sigmas) => (to_f32_values(train.timesteps_of(&sigmas)), sigmas),
+        None => (timesteps, sigmas),
+    }
+}
+
+/// The scale of the first sample: the largest sigma, or with leading spacing that of noise on top of a unit signal.
+pub(super) fn init_noise_sigma(sigmas: &[f64], spacing: TimestepSpacing) -> f64 {
+    let max = sigmas.iter().fold(0.0_f64, |max, &sigma| max.max(sigma)) as f32;
+    f64::from(if spacing == TimestepSpacing::Leading { (max * max + 1.0).sqrt() } else { max })
 }
 
 /// The sigma after the last step.
@@ -87,7 +146,7 @@ pub(super) fn finish(mut sigmas: Vec<f64>, last: f64) -> Result<Vec<f64>> {
             )));
         }
     }
-    sigmas.push(last);
+    sigmas.push(f64::from(last as f32));
     Ok(sigmas)
 }
 

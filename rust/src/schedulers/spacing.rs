@@ -55,10 +55,10 @@ pub(super) fn trailing(start: usize, step: f64) -> Vec<f64> {
     (0..count).map(|i| (start + i as f64 * difference).round_ties_even() - 1.0).collect()
 }
 
-/// `np.linspace(0, stop, count)`, rising.
-pub(super) fn linspace(stop: f64, count: usize) -> Vec<f64> {
-    let step = if count > 1 { stop / (count - 1) as f64 } else { 0.0 };
-    let mut values: Vec<f64> = (0..count).map(|i| i as f64 * step).collect();
+/// `np.linspace(start, stop, count)`.
+pub(super) fn linspace(start: f64, stop: f64, count: usize) -> Vec<f64> {
+    let step = if count > 1 { (stop - start) / (count - 1) as f64 } else { 0.0 };
+    let mut values: Vec<f64> = (0..count).map(|i| i as f64 * step + start).collect();
     if let [_, .., last] = values.as_mut_slice() {
         *last = stop;
     }

@@ -1,11 +1,11 @@
 use candle_core::Tensor;
 use proptest::prelude::*;
-use sd_rbee::nn::{AttentionShape, attention};
+use sd_rbee::nn::cpu::{Attention, Products};
 
-use super::{assert_close, random};
+use super::{PRODUCTS, as_multiplied, assert_close, in_f64, random, values};
 
 /// `softmax(q k^T / sqrt(dim)) v`, one query of one head at a time.
-fn plain(q: &[f64], k: &[f64], v: &[f64], dims: (usize, usize, usize, usize), shape: AttentionShape) -> Vec<f64> {
+fn plain(q: &[f64], k: &[f64], v: &[f64], dims: (usize, usize, usize, usize), shape: Attention) -> Vec<f64> {
     let (batch, queries, keys, width) = dims;
     let dim = width / shape.heads;
     let mut out = vec![0.0; batch * queries * width];
@@ -30,16 +30,26 @@ fn plain(q: &[f64], k: &[f64], v: &[f64], dims: (usize, usize, usize, usize), sh
     out
 }
 
-fn check(batch: usize, queries: usize, keys: usize, dim: usize, shape: AttentionShape, spread: f64) {
+fn check(batch: usize, queries: usize, keys: usize, dim: usize, shape: Attention, spread: f64) {
     let width = dim * shape.heads;
-    let (q, q_values) = random(&[batch, queries, width], 1);
+    let (q, _) = random(&[batch, queries, width], 1);
     let (k, k_values) = random(&[batch, keys, width], 2);
     let (v, v_values) = random(&[batch, keys, width], 3);
     let q: Tensor = (q * spread).expect("scaled");
-    let q_values: Vec<f64> = q_values.iter().map(|value| f64::from((value * spread) as f32)).collect();
-    let want = plain(&q_values, &k_values, &v_values, (batch, queries, keys, width), shape);
-    let got = attention(&q, &k, &v, shape).expect("attention");
-    assert_close(&got, &[batch, queries, width], &want, 2e-6 * spread.max(1.0));
+    let multiplied = [in_f64(&values(&q)), k_values, v_values].map(|values| as_multiplied(shape.products, &values));
+    let [q_values, k_values, v_values] = &multiplied;
+    let want = plain(q_values, k_values, v_values, (batch, queries, keys, width), shape);
+    let got = shape.forward(&q, &k, &v).expect("attention");
+    let tolerance = match shape.products {
+        Products::F32 => 2e-6 * spread.max(1.0),
+        // Each weight is rounded by 2^-9 of itself, and their sum is that of the exact ones.
+        _ => 2f64.powi(-9) + 2e-6 * spread.max(1.0),
+    };
+    assert_close(&got, &[batch, queries, width], &want, tolerance);
+}
+
+fn of(products: Products, heads: usize, causal: bool) -> Attention {
+    Attention { products, heads, causal }
 }
 
 proptest! {
@@ -51,18 +61,36 @@ proptest! {
         causal: bool,
         spread in prop::sample::select(vec![0.0, 1.0, 30.0]),
     ) {
-        check(batch, queries, keys, dim, AttentionShape { heads, causal }, spread);
+        for products in PRODUCTS {
+            check(batch, queries, keys, dim, of(products, heads, causal), spread);
+        }
     }
 }
 
+/// Keys come in blocks of 384, queries in blocks of 64.
 #[test]
-fn tiles_of_queries_and_their_tails_fit_together() {
-    for (queries, keys) in [(63, 1), (64, 77), (65, 65), (129, 300), (300, 129), (1, 1025)] {
-        for causal in [false, true] {
-            check(2, queries, keys, 8, AttentionShape { heads: 3, causal }, 1.0);
+fn blocks_of_queries_and_keys_and_their_tails_fit_together() {
+    for products in PRODUCTS {
+        for (queries, keys) in [
+            (63, 1),
+            (64, 77),
+            (65, 65),
+            (129, 300),
+            (300, 129),
+            (1, 1025),
+            (70, 384),
+            (65, 385),
+            (67, 1153),
+            (450, 450),
+        ] {
+            for causal in [false, true] {
+                check(1, queries, keys, 5, of(products, 2, causal), 1.0);
+            }
         }
+        check(2, 400, 801, 3, of(products, 1, true), 30.0);
+        check(1, 20, 20, 160, of(products, 3, false), 1.0);
+        check(1, 9, 400, 513, of(products, 1, false), 1.0);
     }
-    check(1, 20, 20, 160, AttentionShape { heads: 8, causal: false }, 1.0);
 }
 
 #[test]
@@ -70,21 +98,72 @@ fn one_key_is_its_value() {
     let (q, _) = random(&[2, 5, 12], 1);
     let (k, _) = random(&[2, 1, 12], 2);
     let (v, v_values) = random(&[2, 1, 12], 3);
-    let want: Vec<f64> = v_values.chunks(12).flat_map(|value| value.repeat(5)).collect();
-    let got = attention(&q, &k, &v, AttentionShape { heads: 4, causal: false }).expect("attention");
-    assert_close(&got, &[2, 5, 12], &want, 0.0);
+    for products in PRODUCTS {
+        let want: Vec<f64> = as_multiplied(products, &v_values).chunks(12).flat_map(|value| value.repeat(5)).collect();
+        let got = of(products, 4, false).forward(&q, &k, &v).expect("attention");
+        assert_close(&got, &[2, 5, 12], &want, 0.0);
+    }
 }
 
-/// Scores far beyond what e^x holds.
+/// Scores far beyond what e^x holds, in one block of keys and in several.
 #[test]
 fn large_scores_neither_overflow_nor_lose_their_order() {
-    let (q, _) = random(&[1, 3, 4], 1);
-    let (k, _) = random(&[1, 9, 4], 2);
-    let (v, v_values) = random(&[1, 9, 4], 3);
-    let shape = AttentionShape { heads: 1, causal: false };
-    let got = attention(&(&q * 1e18).expect("large"), &(&k * 1e18).expect("large"), &v, shape).expect("attention");
-    for row in super::values(&got).chunks(4) {
-        let is_value = |value: &[f64]| value.iter().zip(row).all(|(value, got)| *value == f64::from(*got));
-        assert!(v_values.chunks(4).any(is_value), "{row:?} is no value");
+    for keys in [9, 1000] {
+        let (q, _) = random(&[1, 3, 4], 1);
+        let (k, _) = random(&[1, keys, 4], 2);
+        let (v, v_values) = random(&[1, keys, 4], 3);
+        for products in PRODUCTS {
+            let v_values = as_multiplied(products, &v_values);
+            let (q, k) = ((&q * 1e18).expect("large"), (&k * 1e18).expect("large"));
+            let got = of(products, 1, false).forward(&q, &k, &v).expect("attention");
+            for row in values(&got).chunks(4) {
+                let is_value = |value: &[f64]| value.iter().zip(row).all(|(value, got)| *value == f64::from(*got));
+                assert!(v_values.chunks(4).any(is_value), "{products:?}: {row:?} is no value");
+            }
+        }
+    }
+}
+
+/// A common part of all scores changes nothing, however large it is.
+#[test]
+fn a_common_part_of_the_scores_is_no_weight() {
+    let (keys, dim) = (900, 3);
+    let mut k = vec![0f32; keys * dim];
+    k.iter_mut().step_by(dim).for_each(|first| *first = 1.0);
+    let k = super::tensor(&[1, keys, dim], &k);
+    let (v, v_values) = random(&[1, keys, dim], 3);
+    for products in PRODUCTS {
+        for size in [0f32, 1e3, -1e3, 1e30, -1e30] {
+            let q = super::tensor(&[1, 1, dim], &[size, 0.0, 0.0]);
+            let v_values = as_multiplied(products, &v_values);
+            let want: Vec<f64> =
+                (0..dim).map(|d| v_values.chunks(dim).map(|value| value[d]).sum::<f64>() / keys as f64).collect();
+            let got = of(products, 1, false).forward(&q, &k, &v).expect("attention");
+            assert_close(&got, &[1, 1, dim], &want, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_is_not_hidden() {
+    let (k, _) = random(&[1, 500, 4], 2);
+    let (v, _) = random(&[1, 500, 4], 3);
+    let q = super::tensor(&[1, 2, 4], &[f32::NAN, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5]);
+    for products in PRODUCTS {
+        let got = values(&of(products, 1, false).forward(&q, &k, &v).expect("attention"));
+        assert!(got[..4].iter().all(|value| value.is_nan()), "{products:?}: {got:?}");
+        assert!(got[4..].iter().all(|value| value.is_finite()), "{products:?}: {got:?}");
+    }
+}
+
+/// Slices and transposes are not contiguous.
+#[test]
+fn views_are_read_as_what_they_show() {
+    let (x, _) = random(&[2, 24, 70], 1);
+    let view = x.transpose(1, 2).and_then(|x| x.narrow(2, 4, 12)).expect("a view");
+    let copy = view.contiguous().expect("a copy");
+    for products in PRODUCTS {
+        let both = [&view, &copy].map(|x| values(&of(products, 3, false).forward(x, x, x).expect("attention")));
+        assert_eq!(both[0], both[1]);
     }
 }

@@ -15,6 +15,8 @@ fn a_seed_in_a_batch_draws_what_it_draws_alone() {
     let mut pipeline = load(Engine::Native);
     let noisy = SchedulerOptions { eta: 1.0, ..SchedulerOptions::default() };
     let ddim = Sampler { kind: Some(SchedulerKind::Ddim), options: noisy };
+    // The least that pndm takes.
+    let request = || Request { num_inference_steps: Some(4), ..request() };
     for sampler in SchedulerKind::ALL.map(with_kind).into_iter().chain([ddim]) {
         let batch = generate(&mut pipeline, Request { num_images_per_prompt: 3, ..request() }, &sampler);
         assert_eq!(batch.seeds, [7, 8, 9]);
@@ -104,6 +106,20 @@ fn the_time_of_each_phase_is_told() {
 }
 
 #[test]
+fn rescaled_guidance_is_nothing_without_guidance() {
+    let mut pipeline = load(Engine::Native);
+    let mut draw = |guidance_scale, guidance_rescale| {
+        let request = Request { guidance_scale: Some(guidance_scale), guidance_rescale, ..request() };
+        generate(&mut pipeline, request, &Sampler::default())
+    };
+    let (plain, rescaled) = (draw(1.0, 0.0), draw(1.0, 0.7));
+    assert!(plain.images == rescaled.images && plain.warnings.is_empty());
+    assert_eq!(rescaled.warnings, ["guidance_rescale has no effect at guidance_scale 1: guidance begins above 1"]);
+    let (plain, rescaled) = (draw(7.5, 0.0), draw(7.5, 0.7));
+    assert!(plain.images != rescaled.images && rescaled.warnings.is_empty());
+}
+
+#[test]
 fn what_cannot_be_drawn_is_refused_by_field() {
     let mut pipeline = load(Engine::Native);
     let mut fail = |request, options, kind| {
@@ -116,6 +132,8 @@ fn what_cannot_be_drawn_is_refused_by_field() {
         assert_eq!(fail(request(), SchedulerOptions { eta, ..none }, kind), "eta");
     }
     assert_eq!(fail(request(), SchedulerOptions { use_karras_sigmas: Some(true), ..none }, kind), "use_karras_sigmas");
+    let (zero_snr, lms) = (SchedulerOptions { rescale_betas_zero_snr: Some(true), ..none }, SchedulerKind::Lms);
+    assert_eq!(fail(request(), zero_snr, lms), "rescale_betas_zero_snr");
     let result: Result<SchedulerKind, Error> = "k_lms".parse();
     assert_eq!(invalid_field(result), "scheduler");
 }

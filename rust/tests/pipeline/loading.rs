@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use sd_rbee::Error;
+use sd_rbee::device::dtype_name;
+use sd_rbee::instruction_set::{self, InstructionSet};
 use sd_rbee::pipeline::{Engine, Pipeline};
+use sd_rbee::threads::{self, MAX_THREADS};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
@@ -37,7 +41,7 @@ fn change(folder: &TempDir, file: &str, changes: Value) {
 }
 
 fn load_from(folder: &TempDir) -> sd_rbee::Result<Pipeline> {
-    Pipeline::load(folder.path(), "cpu", "auto", Engine::Native)
+    Pipeline::load(folder.path(), "cpu", "auto", Engine::Native, None)
 }
 
 #[test]
@@ -53,11 +57,72 @@ fn pollen_loads_and_says_where_its_bytes_are() {
 #[test]
 fn devices_and_dtypes_are_checked_before_the_folder() {
     let nowhere = Path::new("/there/is/no/such/folder");
-    let load = |device, dtype| Pipeline::load(nowhere, device, dtype, Engine::Native);
+    let load = |device, dtype| Pipeline::load(nowhere, device, dtype, Engine::Native, None);
     assert_eq!(invalid_field(load("gpu", "auto")), "device");
     assert_eq!(invalid_field(load("cpu", "f64")), "dtype");
-    assert_eq!(invalid_field(load("cpu", "bf16")), "dtype");
-    assert!(matches!(load("cpu", "f32"), Err(Error::ModelNotFound(text)) if text.contains("no/such/folder")));
+    assert_eq!(invalid_field(load("cpu", "f16")), "dtype");
+    for dtype in ["auto", "f32", "bf16"] {
+        assert!(matches!(load("cpu", dtype), Err(Error::ModelNotFound(text)) if text.contains("no/such/folder")));
+    }
+}
+
+/// pollen is narrower than the published models, so that `auto` takes f32 for it on any CPU.
+#[test]
+fn the_cpu_packs_f32_and_bf16() {
+    let load = |dtype| Pipeline::load(&pollen(), "cpu", dtype, Engine::Native, None).expect(dtype);
+    let bytes = |pipeline: &Pipeline| pipeline.residency().iter().map(|part| part.bytes).sum::<usize>();
+    let [auto, wide, narrow] = ["auto", "f32", "bf16"].map(load);
+    for (pipeline, dtype) in [(&auto, "f32"), (&wide, "f32"), (&narrow, "bf16")] {
+        assert_eq!(dtype_name(pipeline.dtype()), dtype);
+        for part in pipeline.residency() {
+            assert_eq!((part.dtype, part.storage), (dtype, "packed"), "{part}");
+        }
+    }
+    assert!(bytes(&narrow) < bytes(&wide) * 6 / 10, "{} of {} bytes", bytes(&narrow), bytes(&wide));
+    let candle = Pipeline::load(&pollen(), "cpu", "auto", Engine::Candle, None).expect("the engine candle");
+    let storage =
+        |component| candle.residency().iter().find(|part| part.component == component).map(|part| part.storage);
+    assert_eq!((storage("unet"), storage("vae")), (Some("copied"), Some("copied")));
+    let narrow_candle = Pipeline::load(&pollen(), "cpu", "bf16", Engine::Candle, None);
+    assert_eq!(invalid_field(narrow_candle), "dtype");
+}
+
+#[test]
+fn threads_are_checked_and_told() {
+    let load = |count| Pipeline::load(&pollen(), "cpu", "f32", Engine::Native, Some(count));
+    assert_eq!(load(3).expect("three threads").num_threads(), 3);
+    for count in [0, MAX_THREADS + 1, usize::MAX] {
+        assert_eq!(invalid_field(load(count)), "num_threads");
+    }
+}
+
+/// What the environment chooses is looked at once a process.
+#[test]
+fn what_the_environment_chooses_is_checked() {
+    const CHILD: &str = "SD_RBEE_TEST_EXPECTED_FIELD";
+    let load = || Pipeline::load(&pollen(), "cpu", "auto", Engine::Native, None);
+    if let Ok(field) = std::env::var(CHILD) {
+        let error = load().err().expect("an error");
+        assert!(matches!(error, Error::InvalidParams { .. }), "{error:?}");
+        assert_eq!(error.to_string(), field);
+        return;
+    }
+    let sets: Vec<_> = InstructionSet::all().into_iter().map(InstructionSet::name).collect();
+    let threads = format!("1 to {MAX_THREADS}");
+    for (variable, given, allowed) in [
+        (instruction_set::VARIABLE, "avx1024", format!("{} on this machine", sets.join(", "))),
+        (threads::VARIABLE, "0", threads.clone()),
+        (threads::VARIABLE, "many", threads.clone()),
+        (threads::VARIABLE, "-1", threads),
+    ] {
+        let name = "pipeline::loading::what_the_environment_chooses_is_checked";
+        let mut child = Command::new(std::env::current_exe().expect("this binary"));
+        child.args(["--exact", name]).env(variable, given);
+        let output = child.env(CHILD, format!("{variable}: got {given}, allowed is {allowed}")).output();
+        let output = output.expect("the test runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{variable}={given}: {text}");
+    }
 }
 
 #[test]

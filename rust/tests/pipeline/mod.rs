@@ -14,7 +14,7 @@ use sd_rbee::schedulers::SchedulerKind;
 use crate::common::pollen;
 
 fn load(engine: Engine) -> Pipeline {
-    Pipeline::load(&pollen(), "cpu", "f32", engine).expect("pollen")
+    Pipeline::load(&pollen(), "cpu", "f32", engine, None).expect("pollen")
 }
 
 /// A small picture in three steps.

@@ -8,8 +8,9 @@ use sd_rbee::Error;
 use sd_rbee::params::Request;
 use sd_rbee::pipeline::Engine;
 use sd_rbee::progress::{CancelToken, Observer, Phase, Step};
+use sd_rbee::schedulers::SchedulerKind;
 
-use super::{generate, load, observe, request};
+use super::{generate, load, observe, params, request, with_kind};
 
 /// Keeps what it hears, and does something at each step.
 struct Listener<F> {
@@ -17,14 +18,14 @@ struct Listener<F> {
     then: F,
 }
 
-impl<F: FnMut(&Step) -> sd_rbee::Result<()>> Observer for Listener<F> {
+impl<F: FnMut(&Step) -> sd_rbee::Result<()> + Send> Observer for Listener<F> {
     fn on_step(&mut self, step: &Step) -> sd_rbee::Result<()> {
         self.heard.push(step.clone());
         (self.then)(step)
     }
 }
 
-fn listener<F: FnMut(&Step) -> sd_rbee::Result<()>>(then: F) -> Listener<F> {
+fn listener<F: FnMut(&Step) -> sd_rbee::Result<()> + Send>(then: F) -> Listener<F> {
     Listener { heard: Vec::new(), then }
 }
 
@@ -48,6 +49,17 @@ fn units_are_told_in_order() {
         assert_eq!(step.eta.is_some(), measured, "{step:?}");
     }
     assert_eq!(listener.heard.last().and_then(|step| step.eta), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_unit_is_a_call_of_the_network() {
+    let mut pipeline = load(Engine::Native);
+    let params = params(&pipeline, request());
+    let mut listener = listener(|_| Ok(()));
+    let heun = with_kind(SchedulerKind::Heun);
+    pipeline.generate(&params, &heun, &mut listener, &CancelToken::new()).expect("a picture");
+    let told = units(&listener.heard).into_iter().filter(|(phase, ..)| *phase == Phase::Denoise);
+    assert_eq!(told.collect::<Vec<_>>(), (1..=5).map(|step| (Phase::Denoise, 0, step, 5)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::kernel::{PANEL, Products, TILE_ROWS, tile_kernel};
 use super::linear::misfit;
 use super::packed::{PackedMatrix, Strided};
 use super::product::{round_to_bf16, with_scratch};
-use super::simd::exp;
+use super::simd::{exp, exp2_for_bf16};
 use super::tensors::{Values, tensor};
 use crate::error::Result;
 use crate::instruction_set::InstructionSet;
@@ -53,7 +53,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// Writes `exp((x - most) * scale)` of `len` numbers, as f32 or as bf16, and returns their sum; `len` is a multiple
+    /// Writes `e^(x * scale - most * scale)` of `len` numbers, as f32 or as bf16, and returns their sum; `len` is a multiple
     /// of 16.
     ///
     /// # Safety
@@ -61,14 +61,23 @@ vectorised! {
     unsafe fn exponentials<V>(row: *const f32, len: usize, most: f32, scale: f32, to: *mut f32, products: Products) -> f32 {
         // SAFETY: by the caller's promise.
         unsafe {
-            let (factor, shift) = (V::splat(scale), V::splat(-most * scale));
-            let mut sums = V::splat(0.0);
-            for index in (0..len).step_by(V::LANES) {
-                let weight = exp(V::load(row.add(index)).mul_add(factor, shift));
-                sums = sums.add(weight);
-                match products {
-                    Products::F32 => weight.store(to.add(index)),
-                    Products::Bf16 => weight.store_bf16(to.cast::<u16>().add(index)),
+            let (mut sums, most) = (V::splat(0.0), V::splat(most));
+            match products {
+                Products::F32 => {
+                    let factor = V::splat(scale);
+                    for index in (0..len).step_by(V::LANES) {
+                        let weight = exp(V::load(row.add(index)).sub(most).mul(factor));
+                        sums = sums.add(weight);
+                        weight.store(to.add(index));
+                    }
+                }
+                Products::Bf16 | Products::Int8 => {
+                    let factor = V::splat(scale * std::f32::consts::LOG2_E);
+                    for index in (0..len).step_by(V::LANES) {
+                        let weight = exp2_for_bf16(V::load(row.add(index)).sub(most).mul(factor));
+                        sums = sums.add(weight);
+                        weight.store_bf16(to.cast::<u16>().add(index));
+                    }
                 }
             }
             let mut each = [0f32; 16];
@@ -87,10 +96,24 @@ struct Head<'a> {
     values: PackedMatrix,
 }
 
-/// The scores of a task: what is kept for each of its queries.
+/// What is kept of a query's scores while its keys are gone through.
+#[derive(Clone, Copy)]
 struct Running {
-    most: [f32; QUERIES],
-    sum: [f32; QUERIES],
+    most: f32,
+    sum: f32,
+}
+
+/// A task's buffers: eight queries' scores and weights at a time stay in the first-level cache.
+struct Work {
+    /// Queries, in steps.
+    queries: *mut f32,
+    /// Weights of one tile of queries by [`KEYS`] keys, in steps.
+    weights: *mut f32,
+    /// Scores of the same.
+    scores: *mut f32,
+    /// Mixed values of all queries.
+    mixed: *mut f32,
+    mixed_width: usize,
 }
 
 impl Attention {
@@ -106,6 +129,9 @@ impl Attention {
         }
         if self.heads == 0 || width % self.heads != 0 || width == 0 {
             return Err(misfit("the number of heads", &[self.heads], &[width]));
+        }
+        if batch == 0 || queries == 0 {
+            return Ok(q.clone());
         }
         let dim = width / self.heads;
         let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
@@ -124,13 +150,13 @@ impl Attention {
                         self.products,
                         keys,
                         &[dim],
-                        Strided { data: k, column: width, segment: 0, index: 1 },
+                        Strided { data: k, column: width, segment: 0, index: 1, factors: &[] },
                     ),
                     values: PackedMatrix::pack(
                         self.products,
                         dim,
                         &blocks,
-                        Strided { data: v, column: 1, segment: KEYS * width, index: width },
+                        Strided { data: v, column: 1, segment: KEYS * width, index: width, factors: &[] },
                     ),
                 }
             })
@@ -157,91 +183,39 @@ impl Attention {
     /// # Safety
     /// `out` has room for them.
     unsafe fn attend(&self, head: &Head<'_>, dim: usize, queries: Range<usize>, keys: usize, out: Shared<f32>) {
-        let set = InstructionSet::best();
-        let (products, scale) = (self.products, 1.0 / (dim as f32).sqrt());
-        let (rows, steps) = (queries.len().next_multiple_of(TILE_ROWS), products.steps(dim));
-        let key_steps = products.steps(KEYS);
-        let mixed_width = dim.next_multiple_of(PANEL);
+        let steps = self.products.steps(dim);
+        let (rows, mixed_width) = (queries.len().next_multiple_of(TILE_ROWS), dim.next_multiple_of(PANEL));
         with_scratch(|[left, sums]| {
-            left.reserve(rows * (steps + key_steps));
-            sums.reserve(rows * (KEYS + mixed_width));
-            let (query, weights) = (left.as_mut_ptr::<f32>(), &mut left.as_mut_ptr::<f32>());
-            // SAFETY: the buffers have room for what is put one behind the other.
-            let weights = unsafe { weights.add(rows * steps) };
-            let scores = sums.as_mut_ptr::<f32>();
-            // SAFETY: as above.
-            let mixed = unsafe { scores.add(rows * KEYS) };
+            left.reserve(rows * steps + TILE_ROWS * self.products.steps(KEYS));
+            sums.reserve(TILE_ROWS * KEYS + rows * mixed_width);
+            let (queries_at, scores) = (left.as_mut_ptr::<f32>(), sums.as_mut_ptr::<f32>());
+            // SAFETY: the buffers have room for what lies in them one behind the other.
+            let (weights, mixed) = unsafe { (queries_at.add(rows * steps), scores.add(TILE_ROWS * KEYS)) };
+            let work = Work { queries: queries_at, weights, scores, mixed, mixed_width };
             for (row, position) in queries.clone().enumerate() {
                 let from = &head.q[position * head.stride..][..dim];
                 // SAFETY: as above.
-                unsafe {
-                    match products {
-                        Products::F32 => std::ptr::copy_nonoverlapping(from.as_ptr(), query.add(row * steps), dim),
-                        Products::Bf16 => round_to_bf16(set, from.as_ptr(), dim, query.add(row * steps).cast()),
-                    }
-                }
+                unsafe { self.round(from, work.queries.add(row * steps)) };
             }
-            let last = queries.len() - 1;
-            let table = |base: *mut f32, stride: usize, tile: usize| -> [*const f32; TILE_ROWS] {
-                // SAFETY: rows of the buffers above.
-                std::array::from_fn(|index| unsafe { base.add((tile + index).min(last) * stride).cast_const() })
-            };
-            let mut running = Running { most: [f32::NEG_INFINITY; QUERIES], sum: [0.0; QUERIES] };
+            let mut running = [Running { most: f32::NEG_INFINITY, sum: 0.0 }; QUERIES];
             let visible = if self.causal { keys.min(queries.end) } else { keys };
             for first in (0..visible).step_by(KEYS) {
-                let in_block = KEYS.min(keys - first);
-                let (first_panel, panels) = (first / PANEL, in_block.div_ceil(PANEL));
-                for panel in 0..panels {
-                    let width = head.keys.width(first_panel + panel);
-                    let kernel = tile_kernel(set, products, width);
-                    for tile in (0..rows).step_by(TILE_ROWS) {
-                        let rows_of_tile = table(query, steps, tile);
-                        // SAFETY: rows of `steps` steps by a panel of as many; scores of KEYS numbers a row.
-                        unsafe {
-                            let out = scores.add(tile * KEYS + panel * PANEL);
-                            let panel = head.keys.panel(first_panel + panel, 0);
-                            kernel(rows_of_tile.as_ptr(), &[steps], panel, out, KEYS, false);
-                        }
-                    }
-                }
-                for (row, position) in queries.clone().enumerate() {
-                    let seen = if self.causal { in_block.min((position + 1).saturating_sub(first)) } else { in_block };
-                    // SAFETY: the row's scores have just been computed, up to whole vectors.
+                let block = first..keys.min(first + KEYS);
+                for tile in (0..queries.len()).step_by(TILE_ROWS) {
+                    let of_tile = queries.start + tile..queries.end.min(queries.start + tile + TILE_ROWS);
+                    // SAFETY: the buffers were made for these queries and keys.
                     unsafe {
-                        let row_scores = scores.add(row * KEYS);
-                        let len = in_block.next_multiple_of(16);
-                        std::slice::from_raw_parts_mut(row_scores, len)[seen..].fill(f32::NEG_INFINITY);
-                        let before = running.most[row];
-                        let most = largest(set, row_scores, len, before);
-                        let to = weights.add(row * key_steps);
-                        let sum = exponentials(set, row_scores, len, most, scale, to, products);
-                        let keep = if before == f32::NEG_INFINITY { 0.0 } else { ((before - most) * scale).exp() };
-                        running.most[row] = most;
-                        running.sum[row] = running.sum[row] * keep + sum;
-                        if first > 0 && keep != 1.0 {
-                            scale_row(mixed.add(row * mixed_width), dim, keep);
-                        }
-                    }
-                }
-                let block_steps = products.steps(in_block);
-                for panel in 0..head.values.panels() {
-                    let kernel = tile_kernel(set, products, head.values.width(panel));
-                    for tile in (0..rows).step_by(TILE_ROWS) {
-                        let rows_of_tile = table(weights, key_steps, tile);
-                        // SAFETY: rows of the block's weights by as many steps of a panel.
-                        unsafe {
-                            let out = mixed.add(tile * mixed_width + panel * PANEL);
-                            let panel = head.values.panel(panel, products.steps(KEYS) * (first / KEYS));
-                            kernel(rows_of_tile.as_ptr(), &[block_steps], panel, out, mixed_width, first > 0);
-                        }
+                        self.score(head, steps, tile, of_tile.len(), &block, &work);
+                        self.weigh(dim, tile, of_tile.clone(), &block, &mut running[tile..], &work);
+                        self.mix(head, tile, of_tile.len(), &block, &work);
                     }
                 }
             }
-            for row in 0..queries.len() {
-                let share = 1.0 / running.sum[row];
+            for (row, running) in running.iter().enumerate().take(queries.len()) {
+                let share = 1.0 / running.sum;
                 // SAFETY: the row's mixed values have been computed, and the caller lends the output.
                 unsafe {
-                    let mixed = std::slice::from_raw_parts(mixed.add(row * mixed_width), dim);
+                    let mixed = std::slice::from_raw_parts(work.mixed.add(row * mixed_width), dim);
                     let out = std::slice::from_raw_parts_mut(out.at(row * head.stride), dim);
                     for (out, value) in out.iter_mut().zip(mixed) {
                         *out = value * share;
@@ -250,13 +224,99 @@ impl Attention {
             }
         });
     }
+
+    /// Copies numbers as what is multiplied.
+    ///
+    /// # Safety
+    /// `to` has room for their steps.
+    unsafe fn round(&self, from: &[f32], to: *mut f32) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            match self.products {
+                Products::F32 => std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()),
+                Products::Bf16 | Products::Int8 => {
+                    round_to_bf16(InstructionSet::best(), from.as_ptr(), from.len(), to.cast())
+                }
+            }
+        }
+    }
+
+    /// The scores of one tile of queries by a block of keys.
+    unsafe fn score(
+        &self,
+        head: &Head<'_>,
+        steps: usize,
+        tile: usize,
+        queries: usize,
+        block: &Range<usize>,
+        work: &Work,
+    ) {
+        let first = block.start / PANEL;
+        for panel in 0..block.len().div_ceil(PANEL) {
+            let kernel = tile_kernel(InstructionSet::best(), self.products, head.keys.width(first + panel));
+            // SAFETY: rows of `steps` steps by a panel of as many; scores of KEYS numbers a row.
+            unsafe {
+                let rows = rows(work.queries.add(tile * steps), steps, queries);
+                let out = work.scores.add(panel * PANEL);
+                kernel(rows.as_ptr(), &[steps], head.keys.panel(first + panel, 0), out, KEYS, false);
+            }
+        }
+    }
+
+    /// Turns the scores of one tile of queries into weights, and brings what was mixed before to the same scale.
+    unsafe fn weigh(
+        &self,
+        dim: usize,
+        tile: usize,
+        queries: Range<usize>,
+        block: &Range<usize>,
+        running: &mut [Running],
+        work: &Work,
+    ) {
+        let (set, scale) = (InstructionSet::best(), 1.0 / (dim as f32).sqrt());
+        let len = block.len().next_multiple_of(16);
+        for (row, (position, running)) in queries.zip(running).enumerate() {
+            let seen = if self.causal { (position + 1).saturating_sub(block.start) } else { usize::MAX };
+            // SAFETY: the row's scores have just been computed, up to whole vectors.
+            unsafe {
+                let scores = work.scores.add(row * KEYS);
+                std::slice::from_raw_parts_mut(scores, len)[seen.min(block.len())..].fill(f32::NEG_INFINITY);
+                let most = largest(set, scores, len, running.most);
+                let to = work.weights.add(row * self.products.steps(KEYS));
+                let sum = exponentials(set, scores, len, most, scale, to, self.products);
+                if most > running.most && block.start > 0 {
+                    let keep = ((running.most - most) * scale).exp();
+                    running.sum *= keep;
+                    let mixed = work.mixed.add((tile + row) * work.mixed_width);
+                    std::slice::from_raw_parts_mut(mixed, dim).iter_mut().for_each(|value| *value *= keep);
+                }
+                running.most = most;
+                running.sum += sum;
+            }
+        }
+    }
+
+    /// Adds a block of values, weighed, to the mixed ones of one tile of queries.
+    unsafe fn mix(&self, head: &Head<'_>, tile: usize, queries: usize, block: &Range<usize>, work: &Work) {
+        let steps = self.products.steps(block.len());
+        for panel in 0..head.values.panels() {
+            let kernel = tile_kernel(InstructionSet::best(), self.products, head.values.width(panel));
+            // SAFETY: rows of the block's weights by as many steps of a panel.
+            unsafe {
+                let rows = rows(work.weights, self.products.steps(KEYS), queries);
+                let out = work.mixed.add(tile * work.mixed_width + panel * PANEL);
+                let values = head.values.panel(panel, self.products.steps(block.start));
+                kernel(rows.as_ptr(), &[steps], values, out, work.mixed_width, block.start > 0);
+            }
+        }
+    }
 }
 
+/// Pointers to the rows of a tile, of which the last one is repeated.
+///
 /// # Safety
-/// `row` is good for `len` numbers.
-unsafe fn scale_row(row: *mut f32, len: usize, factor: f32) {
+/// `count` rows lie from `first` on, `stride` apart.
+unsafe fn rows(first: *const f32, stride: usize, count: usize) -> [*const f32; TILE_ROWS] {
     // SAFETY: by the caller's promise.
-    for value in unsafe { std::slice::from_raw_parts_mut(row, len) } {
-        *value *= factor;
-    }
+    std::array::from_fn(|row| unsafe { first.add(row.min(count - 1) * stride) })
 }

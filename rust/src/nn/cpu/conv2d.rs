@@ -151,7 +151,13 @@ struct PixelRows<'a> {
 }
 
 impl RowSource for PixelRows<'_> {
-    fn gather(&self, rows: Range<usize>, depth: &Depth, _scratch: &mut AlignedBuffer, table: &mut Vec<*const f32>) {
+    fn gather(
+        &self,
+        rows: Range<usize>,
+        depth: &Depth,
+        _scratch: &mut AlignedBuffer,
+        table: &mut Vec<*const f32>,
+    ) -> Vec<f32> {
         let Conv2dGeometry { kernel, stride, padding, .. } = self.geometry;
         let (height, width) = self.out;
         let corner = |row: usize| {
@@ -170,6 +176,7 @@ impl RowSource for PixelRows<'_> {
                 );
             }
         }
+        Vec::new()
     }
 }
 
@@ -210,21 +217,20 @@ impl Conv2d {
             }
             _ => {
                 let taps = kernel * kernel;
-                let source = Strided { data: weight, column: inputs * taps, segment: 1, index: taps };
+                let source = Strided { data: weight, column: inputs * taps, segment: 1, index: taps, factors: &[] };
                 Weight::Direct(PackedMatrix::pack(products, outputs, &vec![inputs; taps], source))
             }
         };
         Ok(Self { geometry, weight, bias: bias.to_vec() })
     }
 
-    /// Bytes in memory.
+    /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.bias.as_slice())
-            + match &self.weight {
-                Weight::Pointwise(linear) => linear.bytes(),
-                Weight::Direct(matrix) => matrix.bytes(),
-                Weight::Winograd(winograd) => winograd.bytes(),
-            }
+        match &self.weight {
+            Weight::Pointwise(linear) => linear.bytes(),
+            Weight::Direct(matrix) => matrix.bytes(),
+            Weight::Winograd(winograd) => winograd.bytes(),
+        }
     }
 
     /// (batch, h, w, inputs) to (batch, h', w', outputs).
@@ -290,7 +296,7 @@ impl Conv2d {
                 // SAFETY: rows are the output's pixels, whose taps are pixels of the image or zeros.
                 unsafe {
                     multiply(InstructionSet::best(), [matrix], &depth, batch * pixels, &source, |sums| {
-                        for (row, [sums_of_row]) in sums.rows() {
+                        for (row, _, [sums_of_row]) in sums.rows() {
                             finish.pixel(row / pixels, row, sums.columns.clone(), sums_of_row);
                         }
                     });

@@ -59,7 +59,7 @@ macro_rules! vectorised {
             unsafe fn body<$v: $crate::nn::cpu::simd::Simd>($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx512vnni")]
             unsafe fn avx512_bf16($($arg: $ty),*) $(-> $out)? {
                 // SAFETY: by the caller's promise.
                 unsafe { body::<$crate::nn::cpu::simd::Avx512>($($arg),*) }

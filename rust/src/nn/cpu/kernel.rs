@@ -2,7 +2,8 @@
 //!
 //! A tile is [`TILE_ROWS`] rows of the left matrix by one panel of the right one (Goto and van de Geijn 2008). The left
 //! rows are found through pointers, so that a convolution reads its input where it lies (Dukhan 2019, "The Indirect
-//! Convolution Algorithm"). Both sides are read in steps of four bytes: one f32, or two bf16 whose products are added.
+//! Convolution Algorithm"). Both sides are read in steps of four bytes: one f32, two bf16 whose products are added,
+//! or four bytes whose products are.
 
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
@@ -23,6 +24,9 @@ pub enum Products {
     F32,
     /// bf16 times bf16, summed in f32.
     Bf16,
+    /// u8 times i8, summed in i32: linear layers whose numbers are quantised. What is not quantised is multiplied as
+    /// [`Products::of_floats`] says.
+    Int8,
 }
 
 impl Products {
@@ -31,6 +35,17 @@ impl Products {
         match self {
             Self::F32 => 1,
             Self::Bf16 => 2,
+            Self::Int8 => 4,
+        }
+    }
+
+    /// What is multiplied where nothing is quantised.
+    #[must_use]
+    pub fn of_floats(self) -> Self {
+        match self {
+            Self::Int8 if InstructionSet::best().has_bf16() => Self::Bf16,
+            Self::Int8 => Self::F32,
+            floats => floats,
         }
     }
 
@@ -39,6 +54,11 @@ impl Products {
         depth.div_ceil(self.per_step())
     }
 }
+
+/// The kinds of products as parameters of a kernel.
+const F32: u8 = 0;
+const BF16: u8 = 1;
+const INT8: u8 = 2;
 
 /// Computes one tile: the sum over all segments of rows times panel.
 ///
@@ -69,7 +89,7 @@ struct Operands<'a> {
 
 /// `ROWS` rows from `row` on by `VECS` vectors from column `column` on.
 #[inline(always)]
-unsafe fn block<V: Simd, const BF16: bool, const ROWS: usize, const VECS: usize>(
+unsafe fn block<V: Simd, const KIND: u8, const ROWS: usize, const VECS: usize>(
     operands: &Operands<'_>,
     row: usize,
     column: usize,
@@ -85,7 +105,11 @@ unsafe fn block<V: Simd, const BF16: bool, const ROWS: usize, const VECS: usize>
                 for (sums, row) in sums.iter_mut().zip(&rows) {
                     let left = V::splat(row.add(step).read_unaligned());
                     for (sum, right) in sums.iter_mut().zip(&columns) {
-                        *sum = if BF16 { sum.dot_bf16(left, *right) } else { left.mul_add(*right, *sum) };
+                        *sum = match KIND {
+                            F32 => left.mul_add(*right, *sum),
+                            BF16 => sum.dot_bf16(left, *right),
+                            _ => sum.dot_int8(left, *right),
+                        };
                     }
                 }
                 panel = panel.add(operands.width);
@@ -94,7 +118,11 @@ unsafe fn block<V: Simd, const BF16: bool, const ROWS: usize, const VECS: usize>
         for (i, sums) in sums.iter().enumerate() {
             for (j, sum) in sums.iter().enumerate() {
                 let out = operands.out.add((row + i) * operands.stride + column + j * V::LANES);
-                if operands.accumulate { sum.add(V::load(out)).store(out) } else { sum.store(out) }
+                match (operands.accumulate, KIND) {
+                    (false, _) => sum.store(out),
+                    (true, INT8) => sum.add_int(V::load(out)).store(out),
+                    (true, _) => sum.add(V::load(out)).store(out),
+                }
             }
         }
     }
@@ -102,7 +130,7 @@ unsafe fn block<V: Simd, const BF16: bool, const ROWS: usize, const VECS: usize>
 
 /// A whole tile of `WIDTH` columns in blocks of `ROWS` by `VECS` vectors, as many as the registers hold.
 #[inline(always)]
-unsafe fn tile<V: Simd, const BF16: bool, const ROWS: usize, const VECS: usize, const WIDTH: usize>(
+unsafe fn tile<V: Simd, const KIND: u8, const ROWS: usize, const VECS: usize, const WIDTH: usize>(
     rows: *const *const f32,
     depths: &[usize],
     panel: *const f32,
@@ -115,13 +143,13 @@ unsafe fn tile<V: Simd, const BF16: bool, const ROWS: usize, const VECS: usize, 
     for column in (0..WIDTH).step_by(VECS * V::LANES) {
         for row in (0..TILE_ROWS).step_by(ROWS) {
             // SAFETY: by the caller's promise.
-            unsafe { block::<V, BF16, ROWS, VECS>(&operands, row, column) };
+            unsafe { block::<V, KIND, ROWS, VECS>(&operands, row, column) };
         }
     }
 }
 
 macro_rules! kernels {
-    ($name:ident: $vector:ty, $bf16:literal, $features:literal, rows $rows:literal, vectors $wide:literal $middle:literal $narrow:literal) => {
+    ($name:ident: $vector:ty, $kind:ident, $features:literal, rows $rows:literal, vectors $wide:literal $middle:literal $narrow:literal) => {
         fn $name(width: usize) -> TileKernel {
             macro_rules! kernel {
                 ($vectors:literal, $width:literal) => {{
@@ -136,7 +164,7 @@ macro_rules! kernels {
                     ) {
                         // SAFETY: by the caller's promise.
                         unsafe {
-                            tile::<$vector, $bf16, $rows, $vectors, $width>(
+                            tile::<$vector, $kind, $rows, $vectors, $width>(
                                 rows, depths, panel, out, stride, accumulate,
                             );
                         }
@@ -153,16 +181,21 @@ macro_rules! kernels {
     };
 }
 
-kernels!(portable_f32: Portable, false, "sse2", rows 4, vectors 2 2 2);
-kernels!(portable_bf16: Portable, true, "sse2", rows 4, vectors 2 2 2);
+kernels!(portable_f32: Portable, F32, "sse2", rows 4, vectors 2 2 2);
+kernels!(portable_bf16: Portable, BF16, "sse2", rows 4, vectors 2 2 2);
+kernels!(portable_int8: Portable, INT8, "sse2", rows 4, vectors 2 2 2);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2_f32: Avx2, false, "avx2,fma", rows 4, vectors 3 2 2);
+kernels!(avx2_f32: Avx2, F32, "avx2,fma", rows 4, vectors 3 2 2);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2_bf16: Avx2, true, "avx2,fma", rows 4, vectors 2 2 2);
+kernels!(avx2_bf16: Avx2, BF16, "avx2,fma", rows 4, vectors 2 2 2);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512_f32: Avx512, false, "avx512f,avx512vl,avx512dq,avx512bw", rows 8, vectors 3 2 1);
+kernels!(avx2_int8: Avx2, INT8, "avx2,fma", rows 4, vectors 2 2 2);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512_bf16: Avx512, true, "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16", rows 8, vectors 3 2 1);
+kernels!(avx512_f32: Avx512, F32, "avx512f,avx512vl,avx512dq,avx512bw", rows 8, vectors 3 2 1);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512_bf16: Avx512, BF16, "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16", rows 8, vectors 3 2 1);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512_int8: Avx512, INT8, "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx512vnni", rows 8, vectors 3 2 1);
 
 /// The kernel for a panel of `width` columns: 16, 32 or [`PANEL`].
 pub fn tile_kernel(set: InstructionSet, products: Products, width: usize) -> TileKernel {
@@ -170,8 +203,10 @@ pub fn tile_kernel(set: InstructionSet, products: Products, width: usize) -> Til
     match products {
         Products::F32 if set.is_avx512() => return avx512_f32(width),
         Products::Bf16 if set.has_bf16() => return avx512_bf16(width),
+        Products::Int8 if set.has_bf16() => return avx512_int8(width),
         Products::F32 if set.is_avx2() => return avx2_f32(width),
         Products::Bf16 if set.is_avx512() || set.is_avx2() => return avx2_bf16(width),
+        Products::Int8 if set.is_avx512() || set.is_avx2() => return avx2_int8(width),
         _ => (),
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -179,5 +214,6 @@ pub fn tile_kernel(set: InstructionSet, products: Products, width: usize) -> Til
     match products {
         Products::F32 => portable_f32(width),
         Products::Bf16 => portable_bf16(width),
+        Products::Int8 => portable_int8(width),
     }
 }

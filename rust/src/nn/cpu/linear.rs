@@ -1,34 +1,89 @@
 //! Fully connected layers.
 
+use std::ops::Range;
+
 use candle_core::{D, Tensor};
 
 use super::buffer::Output;
 use super::dispatch::multiversion;
-use super::kernel::Products;
+use super::kernel::{PANEL, Products};
 use super::math::gelu;
-use super::packed::{PackedMatrix, Strided};
-use super::product::{DenseRows, Depth, finish_row, multiply};
+use super::packed::{PackedMatrix, Strided, quantise, quantising_factor};
+use super::product::{DenseRows, Depth, ZERO, finish_row, multiply};
 use super::tensors::{Values, tensor};
 use crate::error::{Error, Result};
 use crate::instruction_set::InstructionSet;
 
 /// `y = x W^T + b`, with x from one input or from several joined along their width.
 pub struct Linear {
-    weight: PackedMatrix,
+    weight: Weight,
     bias: Vec<f32>,
 }
 
 /// `(x V^T + c) * gelu(x W^T + b)` (Shazeer 2020, GEGLU), after diffusers' `GEGLU`.
 pub struct Geglu {
-    value: PackedMatrix,
-    gate: PackedMatrix,
+    value: Weight,
+    gate: Weight,
     bias: Vec<f32>,
 }
 
-/// Packs rows `first..first + outputs` of W (…, inputs).
-fn pack(products: Products, weight: &[f32], first: usize, outputs: usize, inputs: usize) -> PackedMatrix {
-    let data = &weight[first * inputs..];
-    PackedMatrix::pack(products, outputs, &[inputs], Strided { data, column: inputs, segment: 0, index: 1 })
+/// A packed W^T, and what its quantised sums need.
+struct Weight {
+    matrix: PackedMatrix,
+    /// What each column's sum is multiplied by; empty where nothing is quantised.
+    scales: Vec<f32>,
+    /// What the rows' [`ZERO`] adds to each column's sum.
+    offsets: Vec<i32>,
+}
+
+impl Weight {
+    /// Packs rows `first..first + outputs` of W (…, inputs), each with a scale of its own where they are quantised.
+    fn new(products: Products, weight: &[f32], first: usize, outputs: usize, inputs: usize) -> Self {
+        let data = &weight[first * inputs..];
+        let (mut scales, mut factors, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        if products == Products::Int8 {
+            for row in data.chunks_exact(inputs).take(outputs) {
+                let largest = row.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+                let factor = quantising_factor(largest);
+                let sum: i32 = row.iter().map(|value| i32::from(quantise(*value, factor))).sum();
+                scales.push(largest / 127.0);
+                factors.push(factor);
+                offsets.push(i32::from(ZERO) * sum);
+            }
+        }
+        let source = Strided { data, column: inputs, segment: 0, index: 1, factors: &factors };
+        let matrix = PackedMatrix::pack(products, outputs, &[inputs], source);
+        Self { matrix, scales, offsets }
+    }
+
+    fn bytes(&self) -> usize {
+        self.matrix.bytes() + size_of_val(self.scales.as_slice()) + size_of_val(self.offsets.as_slice())
+    }
+
+    /// The sums of one row as they are; where they are quantised, in `buffer`.
+    fn restore<'a>(
+        &self,
+        sums: &'a [f32],
+        scale: f32,
+        columns: Range<usize>,
+        buffer: &'a mut [f32; PANEL],
+    ) -> &'a [f32] {
+        if self.scales.is_empty() {
+            return sums;
+        }
+        let buffer = &mut buffer[..sums.len()];
+        restore_row(sums, scale, &self.scales[columns.clone()], &self.offsets[columns], buffer);
+        buffer
+    }
+}
+
+multiversion! {
+    /// Quantised sums, whose bits are those of whole numbers, as what they stand for.
+    fn restore_row(sums: &[f32], scale: f32, scales: &[f32], offsets: &[i32], out: &mut [f32]) {
+        for (((out, sum), column_scale), offset) in out.iter_mut().zip(sums).zip(scales).zip(offsets) {
+            *out = (sum.to_bits() as i32).wrapping_sub(*offset) as f32 * (scale * column_scale);
+        }
+    }
 }
 
 fn bias_or_zeros(bias: Option<&[f32]>, outputs: usize) -> Result<Vec<f32>> {
@@ -52,15 +107,15 @@ impl Linear {
         inputs: usize,
         bias: Option<&[f32]>,
     ) -> Result<Self> {
-        if weight.len() != outputs * inputs {
+        if weight.len() != outputs * inputs || inputs == 0 {
             return Err(misfit("weight", &[weight.len()], &[outputs, inputs]));
         }
-        Ok(Self { weight: pack(products, weight, 0, outputs, inputs), bias: bias_or_zeros(bias, outputs)? })
+        Ok(Self { weight: Weight::new(products, weight, 0, outputs, inputs), bias: bias_or_zeros(bias, outputs)? })
     }
 
-    /// Bytes in memory.
+    /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        self.weight.bytes() + size_of_val(self.bias.as_slice())
+        self.weight.bytes()
     }
 
     /// (…, inputs), from one input or from several joined along the last dimension, to (…, outputs), plus `residual` of
@@ -69,7 +124,7 @@ impl Linear {
     /// # Errors
     /// [`Error::Inference`] for shapes that do not fit.
     pub fn forward(&self, inputs: &[&Tensor], residual: Option<&Tensor>) -> Result<Tensor> {
-        let products = self.weight.products();
+        let products = self.weight.matrix.products();
         let splits_a_step =
             |input: &&Tensor| !input.dim(D::Minus1).is_ok_and(|w| w.is_multiple_of(products.per_step()));
         if let [before @ .., _] = inputs
@@ -77,8 +132,8 @@ impl Linear {
         {
             return self.forward(&[&Tensor::cat(inputs, D::Minus1)?], residual);
         }
-        let (outputs, widths) = (self.weight.columns(), widths(inputs));
-        let mut shape = leading(inputs, &widths, &self.weight)?;
+        let (outputs, widths) = (self.weight.matrix.columns(), widths(inputs));
+        let mut shape = leading(inputs, &widths, &self.weight.matrix)?;
         let rows: usize = shape.iter().product();
         shape.push(outputs);
         let residual = match residual {
@@ -93,9 +148,11 @@ impl Linear {
             let (source, depth) = (DenseRows { products, segments }, Depth::new(products, &widths));
             // SAFETY: the inputs were checked to have `rows` rows of the segments' depths; each block is written once.
             unsafe {
-                multiply(InstructionSet::best(), [&self.weight], &depth, rows, &source, |sums| {
+                multiply(InstructionSet::best(), [&self.weight.matrix], &depth, rows, &source, |sums| {
                     let bias = &self.bias[sums.columns.clone()];
-                    for (row, [sums_of_row]) in sums.rows() {
+                    for (row, scale, [sums_of_row]) in sums.rows() {
+                        let mut buffer = [0f32; PANEL];
+                        let sums_of_row = self.weight.restore(sums_of_row, scale, sums.columns.clone(), &mut buffer);
                         let from = row * outputs + sums.columns.start;
                         let out = std::slice::from_raw_parts_mut(out.at(from), sums.columns.len());
                         finish_row(sums_of_row, bias, residual.map(|r| &r[from..from + out.len()]), out);
@@ -124,16 +181,16 @@ impl Geglu {
     /// # Errors
     /// [`Error::Inference`] for lengths that do not fit each other.
     pub fn new(products: Products, weight: &[f32], outputs: usize, inputs: usize, bias: &[f32]) -> Result<Self> {
-        if weight.len() != 2 * outputs * inputs {
+        if weight.len() != 2 * outputs * inputs || inputs == 0 {
             return Err(misfit("weight", &[weight.len()], &[2 * outputs, inputs]));
         }
-        let half = |first| pack(products, weight, first, outputs, inputs);
+        let half = |first| Weight::new(products, weight, first, outputs, inputs);
         Ok(Self { value: half(0), gate: half(outputs), bias: bias_or_zeros(Some(bias), 2 * outputs)? })
     }
 
-    /// Bytes in memory.
+    /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        self.value.bytes() + self.gate.bytes() + size_of_val(self.bias.as_slice())
+        self.value.bytes() + self.gate.bytes()
     }
 
     /// (…, inputs) to (…, outputs).
@@ -141,8 +198,8 @@ impl Geglu {
     /// # Errors
     /// [`Error::Inference`] for another width.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (outputs, products, widths) = (self.value.columns(), self.value.products(), widths(&[x]));
-        let mut shape = leading(&[x], &widths, &self.value)?;
+        let (outputs, products, widths) = (self.value.matrix.columns(), self.value.matrix.products(), widths(&[x]));
+        let mut shape = leading(&[x], &widths, &self.value.matrix)?;
         let rows: usize = shape.iter().product();
         shape.push(outputs);
         let (value_bias, gate_bias) = self.bias.split_at(outputs);
@@ -152,13 +209,25 @@ impl Geglu {
             let (source, depth) = (DenseRows { products, segments }, Depth::new(products, &widths));
             // SAFETY: as in `Linear::forward`.
             unsafe {
-                multiply(InstructionSet::best(), [&self.value, &self.gate], &depth, rows, &source, |sums| {
-                    let columns = sums.columns.clone();
-                    for (row, [value, gate]) in sums.rows() {
-                        let out = std::slice::from_raw_parts_mut(out.at(row * outputs + columns.start), columns.len());
-                        gate_row(value, gate, &value_bias[columns.clone()], &gate_bias[columns.clone()], out);
-                    }
-                });
+                multiply(
+                    InstructionSet::best(),
+                    [&self.value.matrix, &self.gate.matrix],
+                    &depth,
+                    rows,
+                    &source,
+                    |sums| {
+                        let columns = sums.columns.clone();
+                        for (row, scale, [value, gate]) in sums.rows() {
+                            let mut buffers = [[0f32; PANEL]; 2];
+                            let [of_value, of_gate] = &mut buffers;
+                            let value = self.value.restore(value, scale, columns.clone(), of_value);
+                            let gate = self.gate.restore(gate, scale, columns.clone(), of_gate);
+                            let out =
+                                std::slice::from_raw_parts_mut(out.at(row * outputs + columns.start), columns.len());
+                            gate_row(value, gate, &value_bias[columns.clone()], &gate_bias[columns.clone()], out);
+                        }
+                    },
+                );
             }
         })?;
         // SAFETY: the blocks cover all rows and columns.

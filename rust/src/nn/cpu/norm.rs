@@ -128,7 +128,7 @@ impl GroupNorm {
             || self.groups == 0
             || channels == 0
             || !channels.is_multiple_of(self.groups)
-            || inputs.iter().any(|input| input.dims()[..3] != shape[..3])
+            || inputs.iter().any(|input| input.rank() != 4 || input.dims()[..3] != shape[..3])
         {
             return Err(misfit("the input's channels", &counts, &[channels]));
         }

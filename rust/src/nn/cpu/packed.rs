@@ -8,8 +8,15 @@ use super::buffer::{AlignedBuffer, Shared};
 use super::kernel::{PANEL, PANEL_UNIT, Products};
 use super::simd::to_bf16;
 
-/// Steps of one segment at most: a panel of as many stays in half of a core's second-level cache.
-pub const MAX_SEGMENT: usize = 2048;
+/// Steps that are summed in one go at most. A panel of as many stays in half of a core's second-level cache; sums of f32
+/// lose less when they are sums of shorter ones.
+pub fn longest_sum(products: Products) -> usize {
+    match products {
+        Products::F32 => 256,
+        Products::Bf16 | Products::Int8 => 2048,
+    }
+}
+
 /// Numbers of a segment that are packed column by column at a time: a few cache lines of each column. Even, so that it
 /// ends where a step does.
 const BLOCK: usize = 32;
@@ -37,6 +44,8 @@ pub struct Strided<'a> {
     pub segment: usize,
     /// From one number of a segment to the next.
     pub index: usize,
+    /// What each column is multiplied by before it is rounded to i8; empty where nothing is.
+    pub factors: &'a [f32],
 }
 
 impl PackedMatrix {
@@ -109,6 +118,14 @@ impl PackedMatrix {
         (self.columns - panel * PANEL).min(PANEL)
     }
 
+    /// As much of what lies behind `step` steps of a panel as `steps` of its steps take.
+    pub fn panel_data(&self, panel: usize, step: usize, steps: usize) -> &[f32] {
+        let from = (panel * PANEL * self.steps + step * self.width(panel)).min(self.data.len());
+        let len = (steps * self.width(panel)).min(self.data.len() - from);
+        // SAFETY: inside of the buffer, which is filled by now, and any bits are an f32.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr::<f32>().add(from), len) }
+    }
+
     /// Where a panel begins, `step` steps in.
     pub fn panel(&self, panel: usize, step: usize) -> *const f32 {
         let offset = panel * PANEL * self.steps + step * self.width(panel);
@@ -153,17 +170,25 @@ impl Writer {
         for column in 0..valid {
             let from = (panel * PANEL + column) * source.column + numbers.start * source.index;
             let values = data[from..].iter().step_by(source.index).take(numbers.len());
+            let to = to[column..].iter_mut().step_by(width);
             match self.products {
                 Products::F32 => {
-                    for (to, value) in to[column..].iter_mut().step_by(width).zip(values) {
+                    for (to, value) in to.zip(values) {
                         *to = value.to_bits();
                     }
                 }
                 Products::Bf16 => {
                     let mut rounded = values.map(|value| u32::from(to_bf16(*value)));
-                    for to in to[column..].iter_mut().step_by(width) {
+                    for to in to {
                         let (first, second) = (rounded.next().unwrap_or(0), rounded.next().unwrap_or(0));
                         *to = first | second << 16;
+                    }
+                }
+                Products::Int8 => {
+                    let factor = source.factors[panel * PANEL + column];
+                    let mut rounded = values.map(|value| quantise(*value, factor) as u8);
+                    for to in to {
+                        *to = u32::from_le_bytes(std::array::from_fn(|_| rounded.next().unwrap_or(0)));
                     }
                 }
             }
@@ -174,9 +199,19 @@ impl Writer {
     }
 }
 
-/// Cuts segments that are longer than [`MAX_SEGMENT`] steps; each part is (segment, first number, numbers).
+/// The whole number nearest to `value * factor`, from -127 to 127.
+pub fn quantise(value: f32, factor: f32) -> i8 {
+    (value * factor).round_ties_even().clamp(-127.0, 127.0) as i8
+}
+
+/// What numbers up to `largest` are multiplied by so that they are -127 to 127.
+pub fn quantising_factor(largest: f32) -> f32 {
+    if largest > 0.0 { 127.0 / largest } else { 0.0 }
+}
+
+/// Cuts segments that are longer than [`longest_sum`]; each part is (segment, first number, numbers).
 pub fn parts(products: Products, segments: &[usize]) -> Vec<(usize, usize, usize)> {
-    let most = MAX_SEGMENT * products.per_step();
+    let most = longest_sum(products) * products.per_step();
     let cut = |(segment, depth): (usize, &usize)| {
         let depth = *depth;
         (0..depth).step_by(most).map(move |first| (segment, first, most.min(depth - first)))

@@ -8,13 +8,18 @@ use rayon::prelude::*;
 use super::buffer::AlignedBuffer;
 use super::dispatch::{multiversion, vectorised};
 use super::kernel::{PANEL, Products, TILE_ROWS, TileKernel, tile_kernel};
-use super::packed::{MAX_SEGMENT, PackedMatrix, parts};
+use super::packed::{PackedMatrix, longest_sum, parts, quantising_factor};
 use crate::instruction_set::InstructionSet;
 
 /// Rows of a block: enough for a panel to be read often while it is in the cache.
 pub const BLOCK_ROWS: usize = 128;
 /// Tasks for each thread, so that none waits long for the last one.
 const TASKS: usize = 4;
+
+/// What stands for 0 in a quantised row.
+pub const ZERO: u8 = 128;
+/// Numbers in a cache line.
+const LINE: usize = 16;
 
 thread_local! {
     static SCRATCH: RefCell<[AlignedBuffer; 2]> = RefCell::default();
@@ -55,7 +60,7 @@ impl Depth {
         let mut held = 0;
         for (index, steps) in steps.iter().enumerate() {
             match chunks.last_mut() {
-                Some(chunk) if held + steps <= MAX_SEGMENT => chunk.end = index + 1,
+                Some(chunk) if held + steps <= longest_sum(products) => chunk.end = index + 1,
                 _ => {
                     chunks.push(index..index + 1);
                     held = 0;
@@ -95,17 +100,35 @@ pub unsafe fn multiply_panel(
     let width = matrix.width(panel);
     let kernel: TileKernel = tile_kernel(set, matrix.products(), width);
     let mut step = 0;
+    let tiles = rows.len() / depth.pointers();
     for chunk in &depth.chunks {
         let steps = &depth.steps[chunk.clone()];
         let data = matrix.panel(panel, step);
+        let ahead = matrix.panel_data(panel, step + steps.iter().sum::<usize>(), steps.iter().sum());
         for (tile, rows) in rows.chunks_exact(depth.pointers()).enumerate() {
             let rows = &rows[chunk.start * TILE_ROWS..];
+            prefetch(ahead, tile, tiles);
             // SAFETY: by the caller's promise; the panel holds all steps of the matrix's depth.
             unsafe {
                 kernel(rows.as_ptr(), steps, data, out.add(tile * TILE_ROWS * width), width, chunk.start > 0);
             }
         }
         step += steps.iter().sum::<usize>();
+    }
+}
+
+/// Asks for one of `parts` equal parts of what is read next, so that memory works while the processor does.
+fn prefetch(data: &[f32], part: usize, parts: usize) {
+    let lines = data.len().div_ceil(LINE);
+    for line in lines * part / parts..lines * (part + 1) / parts {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, and on memory that is there.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().add(line * LINE).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (data, line);
     }
 }
 
@@ -155,8 +178,15 @@ vectorised! {
 pub trait RowSource: Sync {
     /// Appends the pointers of the rows `rows`, tile by tile as [`multiply_panel`] reads them, to `table`.
     ///
-    /// The pointers may lead into `scratch`. A tile that the rows do not fill repeats its last row.
-    fn gather(&self, rows: Range<usize>, depth: &Depth, scratch: &mut AlignedBuffer, table: &mut Vec<*const f32>);
+    /// The pointers may lead into `scratch`. A tile that the rows do not fill repeats its last row. Where rows are
+    /// quantised, what each is to be multiplied by is returned, else nothing.
+    fn gather(
+        &self,
+        rows: Range<usize>,
+        depth: &Depth,
+        scratch: &mut AlignedBuffer,
+        table: &mut Vec<*const f32>,
+    ) -> Vec<f32>;
 }
 
 /// Calls `pointer(row, part)` in the order of a table for the rows `rows`.
@@ -180,15 +210,18 @@ pub struct Sums<'a, const N: usize> {
     /// Columns of the right matrices.
     pub columns: Range<usize>,
     width: usize,
+    scales: &'a [f32],
     data: [&'a [f32]; N],
 }
 
 impl<const N: usize> Sums<'_, N> {
-    /// The rows, each with its number and the sums of its columns by each matrix.
-    pub fn rows(&self) -> impl Iterator<Item = (usize, [&[f32]; N])> {
+    /// The rows, each with its number, what its quantised numbers are to be multiplied by, and the sums of its columns by
+    /// each matrix.
+    pub fn rows(&self) -> impl Iterator<Item = (usize, f32, [&[f32]; N])> {
         let of_row =
             |index: usize| self.data.map(|data| &data[index * self.width..index * self.width + self.columns.len()]);
-        self.rows.clone().enumerate().map(move |(index, row)| (row, of_row(index)))
+        let scale = |index: usize| self.scales.get(index).copied().unwrap_or(1.0);
+        self.rows.clone().enumerate().map(move |(index, row)| (row, scale(index), of_row(index)))
     }
 }
 
@@ -215,7 +248,7 @@ pub unsafe fn multiply<const N: usize>(
         let room = rows.len().next_multiple_of(TILE_ROWS) * PANEL;
         with_scratch(|[left, sums]| {
             let mut table = Vec::new();
-            source.gather(rows.clone(), depth, left, &mut table);
+            let scales = source.gather(rows.clone(), depth, left, &mut table);
             sums.reserve(N * room);
             for panel in panel..panels.min(panel + in_group) {
                 let width = first.width(panel);
@@ -229,7 +262,7 @@ pub unsafe fn multiply<const N: usize>(
                     }
                 });
                 let columns = panel * PANEL..panel * PANEL + first.valid(panel);
-                finish(Sums { rows: rows.clone(), columns, width, data });
+                finish(Sums { rows: rows.clone(), columns, width, scales: &scales, data });
             }
         });
     });
@@ -244,38 +277,100 @@ pub struct DenseRows<'a> {
 }
 
 impl RowSource for DenseRows<'_> {
-    fn gather(&self, rows: Range<usize>, depth: &Depth, scratch: &mut AlignedBuffer, table: &mut Vec<*const f32>) {
-        let set = InstructionSet::best();
-        let depth_of = |segment: usize| depth.segments[segment];
+    fn gather(
+        &self,
+        rows: Range<usize>,
+        depth: &Depth,
+        scratch: &mut AlignedBuffer,
+        table: &mut Vec<*const f32>,
+    ) -> Vec<f32> {
         if self.products == Products::F32 {
-            let pointer = |row: usize, part: usize| {
+            tabulate(rows, depth, table, |row, part| {
                 let (segment, first, _) = depth.parts[part];
-                self.segments[segment][row * depth_of(segment) + first..].as_ptr()
-            };
-            tabulate(rows, depth, table, pointer);
-            return;
+                self.segments[segment][row * depth.segments[segment] + first..].as_ptr()
+            });
+            return Vec::new();
         }
         let steps: Vec<_> = depth.segments.iter().map(|depth| self.products.steps(*depth)).collect();
-        let starts: Vec<_> =
-            steps.iter().scan(0, |start, steps| Some(std::mem::replace(start, *start + steps * rows.len()))).collect();
-        scratch.reserve(steps.iter().sum::<usize>() * rows.len());
-        for (segment, values) in self.segments.iter().enumerate() {
-            for (index, row) in rows.clone().enumerate() {
-                let values = &values[row * depth_of(segment)..(row + 1) * depth_of(segment)];
-                // SAFETY: the scratch has room for all rows of all segments, each rounded up to whole steps.
-                unsafe {
-                    let to = scratch.as_mut_ptr::<u32>().add(starts[segment] + index * steps[segment]);
-                    round_to_bf16(set, values.as_ptr(), values.len(), to.cast());
-                }
-            }
+        let of_row: usize = steps.iter().sum();
+        scratch.reserve(of_row * rows.len());
+        let mut scales = Vec::new();
+        for (index, row) in rows.clone().enumerate() {
+            let parts = self.segments.iter().zip(&depth.segments);
+            let parts = parts.map(|(values, depth)| &values[row * depth..(row + 1) * depth]);
+            // SAFETY: the scratch has room for all rows of all segments, each rounded up to whole steps.
+            unsafe { self.narrow(parts, &steps, scratch.as_mut_ptr::<u32>().add(index * of_row), &mut scales) };
         }
-        let scratch = scratch.as_ptr::<f32>();
-        let first_row = rows.start;
+        let (scratch, first_row) = (scratch.as_ptr::<f32>(), rows.start);
         tabulate(rows, depth, table, |row, part| {
             let (segment, first, _) = depth.parts[part];
-            let offset = starts[segment] + (row - first_row) * steps[segment] + first / self.products.per_step();
+            let before: usize = steps[..segment].iter().sum();
             // SAFETY: inside what was just filled.
-            unsafe { scratch.add(offset) }
+            unsafe { scratch.add((row - first_row) * of_row + before + first / self.products.per_step()) }
         });
+        scales
+    }
+}
+
+impl DenseRows<'_> {
+    /// Writes one row's segments, each rounded up to its steps, as bf16 or quantised; of the latter the scale is kept.
+    ///
+    /// # Safety
+    /// `to` has room for the steps.
+    unsafe fn narrow<'a>(
+        &self,
+        parts: impl Iterator<Item = &'a [f32]> + Clone,
+        steps: &[usize],
+        mut to: *mut u32,
+        scales: &mut Vec<f32>,
+    ) {
+        let mut largest = 0f32;
+        if self.products == Products::Int8 {
+            parts.clone().for_each(|part| largest_magnitude(part, &mut largest));
+            scales.push(largest / 127.0);
+        }
+        for (part, steps) in parts.zip(steps) {
+            // SAFETY: by the caller's promise; what a step has beyond the row meets zeros of the matrix.
+            unsafe {
+                match self.products {
+                    Products::Int8 => {
+                        to.write_bytes(0, *steps);
+                        let to = std::slice::from_raw_parts_mut(to.cast::<u8>(), part.len());
+                        quantise_row(part, quantising_factor(largest), to);
+                    }
+                    _ => round_to_bf16(InstructionSet::best(), part.as_ptr(), part.len(), to.cast()),
+                }
+                to = to.add(*steps);
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// Raises `result` to the largest magnitude of the values; to NaN if one is not finite.
+    fn largest_magnitude(values: &[f32], result: &mut f32) {
+        let (mut lanes, mut zeros) = ([0f32; 32], [0f32; 32]);
+        let mut chunks = values.chunks_exact(32);
+        for chunk in &mut chunks {
+            for ((lane, zero), value) in lanes.iter_mut().zip(&mut zeros).zip(chunk) {
+                *lane = lane.max(value.abs());
+                *zero += value * 0.0;
+            }
+        }
+        let rest = chunks.remainder();
+        let zero: f32 = zeros.into_iter().chain(rest.iter().map(|value| value * 0.0)).sum();
+        let rest = rest.iter().map(|value| value.abs());
+        *result = lanes.into_iter().chain(rest).fold(*result, f32::max) + zero + *result * 0.0;
+    }
+}
+
+multiversion! {
+    /// The whole numbers nearest to the values times `factor`, which are -127 to 127, plus [`ZERO`].
+    fn quantise_row(values: &[f32], factor: f32, to: &mut [u8]) {
+        // Adding 1.5 * 2^23 rounds to the nearest whole number, and leaves it in the low bits.
+        const ROUND: f32 = 12_582_912.0 + ZERO as f32;
+        for (to, value) in to.iter_mut().zip(values) {
+            *to = (value * factor + ROUND).to_bits() as u8;
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! 3x3 convolutions by Winograd's minimal filtering (Lavin and Gray 2015, "Fast Algorithms for Convolutional Neural
 //! Networks"): the input in overlapping tiles, transformed, multiplied position by position, transformed back.
 //!
-//! Transforms are computed in f32 whatever is multiplied. Relative RMS error of one convolution of 256 channels:
-//! F(4x4) in f32 3.5e-7, F(2x2) with products in bf16 0.41 %, against 0.23 % without Winograd.
+//! Transforms are computed in f32 whatever is multiplied. Relative RMS error of one convolution of 256 channels of
+//! uniform noise: F(2x2) in f32 5e-7, F(4x4) 1.3e-6; with products in bf16, F(2x2) 0.41 % against 0.23 % without Winograd.
 
 use std::ops::Range;
 
@@ -119,7 +119,7 @@ unsafe fn input_vector<V: Simd, T: Transform<OUT, IN>, const OUT: usize, const I
                 let to_row = to.data.add((y * IN + x) * to.stride);
                 match to.products {
                     Products::F32 => value.store(to_row.add(channel)),
-                    Products::Bf16 => value.store_bf16(to_row.cast::<u16>().add(channel)),
+                    Products::Bf16 | Products::Int8 => value.store_bf16(to_row.cast::<u16>().add(channel)),
                 }
             }
         }
@@ -230,43 +230,52 @@ impl Transform<2, 4> for F2 {
     tiles!(F2, 2, 4);
 }
 
+/// The points of F(4x4) are 0, plus and minus these, and infinity. They are each other's inverses, which makes two of the
+/// transform's factors 1, and lose less than half of what the usual 1 and 2 do.
+const POINTS: (f32, f32) = (2.0 / 3.0, 1.5);
+
 impl Transform<4, 6> for F4 {
     #[inline(always)]
     unsafe fn input<V: Simd>(d: [V; 6]) -> [V; 6] {
+        let (a, b) = POINTS;
         // SAFETY: by the caller's promise.
-        let [two, four, minus_four, minus_five] =
-            unsafe { [V::splat(2.0), V::splat(4.0), V::splat(-4.0), V::splat(-5.0)] };
-        let even = d[2].mul_add(minus_four, d[4]);
-        let odd = d[1].mul_add(minus_four, d[3]);
-        let (near_even, near_odd) = (d[4].sub(d[2]), d[3].sub(d[1]).mul(two));
+        let (near, far, near_square, far_square, sum) =
+            unsafe { (V::splat(a), V::splat(b), V::splat(-a * a), V::splat(-b * b), V::splat(-a * a - b * b)) };
+        let (near_even, far_even) = (d[2].mul_add(far_square, d[4]), d[2].mul_add(near_square, d[4]));
+        let (near_odd, far_odd) = (d[3].mul(near).sub(d[1].mul(far)), d[3].mul(far).sub(d[1].mul(near)));
         [
-            d[0].mul_add(four, d[2].mul_add(minus_five, d[4])),
-            even.add(odd),
-            even.sub(odd),
+            d[2].mul_add(sum, d[0].add(d[4])),
             near_even.add(near_odd),
             near_even.sub(near_odd),
-            d[1].mul_add(four, d[3].mul_add(minus_five, d[5])),
+            far_even.add(far_odd),
+            far_even.sub(far_odd),
+            d[3].mul_add(sum, d[1].add(d[5])),
         ]
     }
 
     #[inline(always)]
     unsafe fn output<V: Simd>(m: [V; 6]) -> [V; 4] {
+        let (a, b) = POINTS;
         // SAFETY: by the caller's promise.
-        let [two, four, eight] = unsafe { [V::splat(2.0), V::splat(4.0), V::splat(8.0)] };
+        let (near, far, near_square, far_square, near_cube, far_cube) = unsafe {
+            let square = (V::splat(a * a), V::splat(b * b));
+            (V::splat(a), V::splat(b), square.0, square.1, V::splat(a * a * a), V::splat(b * b * b))
+        };
         let (near_sum, near_difference) = (m[1].add(m[2]), m[1].sub(m[2]));
         let (far_sum, far_difference) = (m[3].add(m[4]), m[3].sub(m[4]));
         [
             m[0].add(near_sum).add(far_sum),
-            far_difference.mul_add(two, near_difference),
-            far_sum.mul_add(four, near_sum),
-            far_difference.mul_add(eight, near_difference).add(m[5]),
+            far_difference.mul_add(far, near_difference.mul(near)),
+            far_sum.mul_add(far_square, near_sum.mul(near_square)),
+            far_difference.mul_add(far_cube, near_difference.mul_add(near_cube, m[5])),
         ]
     }
 
     fn weight(g: [f64; 3]) -> [f64; 6] {
-        let (even, odd) = (g[0] + g[2], g[1]);
-        let (far_even, far_odd) = (g[0] / 24.0 + g[2] / 6.0, g[1] / 12.0);
-        [g[0] / 4.0, -(even + odd) / 6.0, -(even - odd) / 6.0, far_even + far_odd, far_even - far_odd, g[2]]
+        let (a, b) = (f64::from(POINTS.0), f64::from(POINTS.1));
+        let at = |point: f64, norm: f64| (g[0] + point * g[1] + point * point * g[2]) / norm;
+        let (near, far) = (2.0 * a * a * (a * a - b * b), 2.0 * b * b * (b * b - a * a));
+        [g[0] / (a * a * b * b), at(a, near), at(-a, near), at(b, far), at(-b, far), g[2]]
     }
 
     tiles!(F4, 4, 6);
@@ -361,7 +370,9 @@ impl Winograd {
                     for (to, (even, odd)) in step.iter_mut().zip(values) {
                         *to = match products {
                             Products::F32 => even.to_bits(),
-                            Products::Bf16 => u32::from(to_bf16(*even)) | u32::from(to_bf16(*odd)) << 16,
+                            Products::Bf16 | Products::Int8 => {
+                                u32::from(to_bf16(*even)) | u32::from(to_bf16(*odd)) << 16
+                            }
                         };
                     }
                 }
@@ -400,6 +411,9 @@ impl Winograd {
         let (height, width) = image.seen;
         let grid = Grid { rows: height.div_ceil(OUT), columns: width.div_ceil(OUT), size: OUT };
         let tiles = batch * grid.rows * grid.columns;
+        if tiles == 0 {
+            return;
+        }
         let (blocks, panels) = (tiles.div_ceil(block), self.positions[0].panels());
         let groups = groups(blocks, panels);
         let in_group = panels.div_ceil(groups);
