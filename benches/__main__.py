@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benches import measure, models, report
-from benches.engines import OTHERS, Setting, why_missing
+from benches.engines import ENGINES, IMPORTS, OTHERS, OURS, Setting, convert_command, opponents, why_missing
+from benches.processes import EngineError, run
 from benches.samples import Comparison
 from sd_rbee.errors import SdRbeeError
 from tools.random_checkpoint import PRESETS
+
+Skip = Callable[[str], object]
 
 
 def main() -> int:
@@ -20,7 +23,7 @@ def main() -> int:
         model = models.resolve(arguments.model, arguments.cache, arguments.steps)
     except (SdRbeeError, OSError) as error:
         parser.error(f"--model: {error}")
-    setting = Setting(model, arguments.threads)
+    setting = Setting(model, arguments.threads, arguments.cache)
     about = report.environment(setting)
     skipped: list[str] = []
 
@@ -28,31 +31,47 @@ def main() -> int:
         print(line, file=sys.stderr)
         skipped.append(line)
 
-    comparisons = list(_measure(arguments.parts, arguments.against, setting, arguments.repeat, skip))
-    show = report.print_json if arguments.json else report.print_table
-    show(about, comparisons, skipped)
+    others = list(_usable(arguments.against, setting, skip))
+    pairs: list[tuple[str, str | None]] = [
+        (ours, other) for other in others for ours in opponents(ENGINES[other]) if ours in arguments.ours
+    ]
+    pairs = pairs or [(ours, None) for ours in arguments.ours]
+    comparisons = list(_measure(arguments.parts, pairs, setting, arguments.repeat, skip))
+    arguments.show(about, comparisons, skipped)
     return 0 if comparisons else 1
 
 
-def _measure(
-    parts: Sequence[str], against: Sequence[str], setting: Setting, repeat: int, skip: Callable[[str], object]
-) -> Iterator[Comparison]:
-    others: list[str | None] = []
-    for engine in against:
-        if missing := why_missing(engine):
+def _usable(names: Sequence[str], setting: Setting, skip: Skip) -> Iterator[str]:
+    """The engines of these that can be measured; the model is converted for those that need it."""
+    for name in names:
+        if missing := why_missing(ENGINES[name]):
             skip(missing)
-        else:
-            others.append(engine)
-    for other in others or [None]:
+            continue
+        command = convert_command(ENGINES[name], setting)
+        try:
+            if command:
+                run(command, setting)
+            yield name
+        except EngineError as error:
+            skip(f"{name}: {error}")
+
+
+def _measure(
+    parts: Sequence[str], pairs: Sequence[tuple[str, str | None]], setting: Setting, repeat: int, skip: Skip
+) -> Iterator[Comparison]:
+    for ours, other in pairs:
         if any(part in parts for part in measure.NETWORK_PARTS):
-            yield from measure.networks(parts, other, setting, repeat, skip)
+            yield from measure.networks(parts, ours, other, setting, repeat, skip)
         if "picture" in parts:
-            yield from measure.cold_picture(other, setting, repeat, skip)
+            yield from measure.cold_picture(ours, other, setting, repeat, skip)
         if "memory" in parts:
-            yield from measure.memory(other, setting, skip)
+            yield from measure.memory(ours, other, setting, skip)
     if "import" in parts:
         # candle is imported with this package: there is nothing of its own to time.
-        yield from measure.imports("diffusers" if "diffusers" in others else None, setting, repeat, skip)
+        libraries = dict.fromkeys(ENGINES[other].library for _, other in pairs if other)
+        importable: list[str | None] = [library for library in libraries if library in IMPORTS]
+        for library in importable or [None]:
+            yield from measure.imports(library, setting, repeat, skip)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,8 +85,17 @@ def _parser() -> argparse.ArgumentParser:
         default="pollen",
         help=f"pollen, a folder in diffusers layout, or random weights by the name of {presets}; default: %(default)s",
     )
-    parser.add_argument("--parts", type=_list_of(measure.PARTS), default=measure.PARTS, metavar="A,B,…")
-    parser.add_argument("--against", type=_list_of(OTHERS), default=OTHERS, metavar="A,B,…")
+    parser.add_argument(
+        "--parts",
+        type=_list_of(measure.PARTS),
+        default=measure.PARTS,
+        metavar="A,B,…",
+        help=f"of {', '.join(measure.PARTS)}",
+    )
+    parser.add_argument(
+        "--against", type=_list_of(OTHERS), default=OTHERS, metavar="A,B,…", help=f"of {', '.join(OTHERS)}"
+    )
+    parser.add_argument("--ours", type=_list_of(OURS), default=OURS, metavar="A,B,…", help=f"of {', '.join(OURS)}")
     parser.add_argument("--repeat", type=_positive, default=5, metavar="N", help="rounds; default: %(default)s")
     parser.add_argument("--steps", type=_positive, metavar="N", help="of a picture; default: the model's own, else 4")
     parser.add_argument(
@@ -76,7 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cache", type=Path, default=models.default_cache(), help="where random weights are kept; default: %(default)s"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON with every sample")
+    shown = parser.add_mutually_exclusive_group()
+    for flag, show, text in (
+        ("--json", report.print_json, "print JSON with every sample"),
+        ("--markdown", report.print_markdown, "print a table for a document"),
+    ):
+        shown.add_argument(flag, dest="show", action="store_const", const=show, default=report.print_table, help=text)
     return parser
 
 

@@ -1,57 +1,69 @@
 """Parts as diffusers computes them."""
 
 import importlib
-from pathlib import Path
 from typing import Any
 
-from benches.engines import PROMPT, SEED
-from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Part, Parts
+from benches.engines import PROMPT, SEED, Dtype
+from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Part, Parts, Task
 
 # Loaded by name, as type checkers see them only where they are installed.
 torch: Any = importlib.import_module("torch")
 diffusers: Any = importlib.import_module("diffusers")
 
 
-class Pipeline:
-    """diffusers' pipeline in f32, drawing with DDIM as the model's configuration has it."""
+def pipeline(task: Task, dtype: Dtype) -> Any:  # noqa: ANN401
+    """The pipeline of diffusers, drawing with DDIM as the model's configuration has it.
 
-    def __init__(self, folder: Path) -> None:
-        pipe = diffusers.StableDiffusionPipeline.from_pretrained(
-            folder, torch_dtype=torch.float32, local_files_only=True, safety_checker=None
-        )
-        pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config)
-        pipe.set_progress_bar_config(disable=True)
-        self.pipe: Any = pipe
+    Channels last is what its convolutions are the fastest in.
+    """
+    torch.set_num_threads(task.threads)
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(
+        task.folder,
+        torch_dtype={"f32": torch.float32, "bf16": torch.bfloat16}[dtype],
+        local_files_only=True,
+        safety_checker=None,
+    )
+    pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    for network in (pipe.unet, pipe.vae):
+        network.to(memory_format=torch.channels_last)
+    return pipe
 
-    def draw(self, steps: int, guidance: float) -> Any:  # noqa: ANN401
-        """A PIL image."""
-        generator = torch.Generator().manual_seed(SEED)
-        return self.pipe(
-            PROMPT, num_inference_steps=steps, guidance_scale=guidance, eta=0.0, generator=generator
+
+def draw(pipe: Any, task: Task) -> Any:  # noqa: ANN401
+    """A PIL image."""
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.inference_mode():
+        return pipe(
+            PROMPT, num_inference_steps=task.steps, guidance_scale=task.guidance, eta=0.0, generator=generator
         ).images[0]
 
 
-def load(folder: Path, steps: int, guidance: float, threads: int) -> Parts:
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
-    pipeline = Pipeline(folder)
-    pipe = pipeline.pipe
+def load(task: Task, dtype: Dtype) -> Parts:
+    pipe = pipeline(task, dtype)
     side = pipe.unet.config.sample_size
     shape = (1, pipe.unet.config.in_channels, side, side)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(LATENTS_SEED))
+    latents = latents.to(pipe.unet.dtype).contiguous(memory_format=torch.channels_last)
     sample = torch.cat([latents] * GUIDED)
-    with_prompt, without = pipe.encode_prompt(PROMPT, "cpu", 1, True)
-    embeddings = torch.cat([without, with_prompt])
+    with torch.inference_mode():
+        with_prompt, without = pipe.encode_prompt(PROMPT, "cpu", 1, True)
+        embeddings = torch.cat([without, with_prompt])
 
     def step() -> Any:  # noqa: ANN401
-        return pipe.unet(sample, torch.tensor(TIMESTEP), encoder_hidden_states=embeddings).sample
+        with torch.inference_mode():
+            return pipe.unet(sample, torch.tensor(TIMESTEP), encoder_hidden_states=embeddings).sample
+
+    def decode() -> Any:  # noqa: ANN401
+        with torch.inference_mode():
+            return pipe.vae.decode(latents).sample
 
     return {
         "unet": Part(step, _bytes),
-        "vae": Part(lambda: pipe.vae.decode(latents).sample, _bytes),
-        "picture": Part(lambda: pipeline.draw(steps, guidance), lambda image: bytes(image.tobytes())),
+        "vae": Part(decode, _bytes),
+        "picture": Part(lambda: draw(pipe, task), lambda image: bytes(image.tobytes())),
     }
 
 
 def _bytes(tensor: Any) -> bytes:  # noqa: ANN401
-    return bytes(tensor.contiguous().numpy().tobytes())
+    return bytes(tensor.float().contiguous().numpy().tobytes())

@@ -5,27 +5,68 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from benches.models import Model
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "a robot"
 SEED = 1
-NATIVE = "native"
-OTHERS = ("candle", "diffusers")
-# Statements, from the lightest to what drawing needs, by engine.
+Dtype = Literal["f32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Somebody's networks, computing in one dtype.
+
+    Attributes:
+        name: On the command line and in tables.
+        library: What computes: `native` is this package, `candle` the reference engine in it.
+        dtype: What is multiplied.
+        packages: What must be installed for it beside this package.
+    """
+
+    name: str
+    library: Literal["native", "candle", "diffusers", "openvino"]
+    dtype: Dtype
+    packages: tuple[str, ...] = ()
+
+
+_TORCH = ("torch", "diffusers", "transformers")
+_ALL = (
+    Engine("native-f32", "native", "f32"),
+    Engine("native-bf16", "native", "bf16"),
+    Engine("candle", "candle", "f32"),
+    Engine("diffusers-f32", "diffusers", "f32", _TORCH),
+    Engine("diffusers-bf16", "diffusers", "bf16", _TORCH),
+    # torch converts the networks.
+    Engine("openvino-f32", "openvino", "f32", ("openvino", *_TORCH)),
+    Engine("openvino-bf16", "openvino", "bf16", ("openvino", *_TORCH)),
+)
+ENGINES = {engine.name: engine for engine in _ALL}
+OURS = tuple(name for name, engine in ENGINES.items() if engine.library == "native")
+OTHERS = tuple(name for name in ENGINES if name not in OURS)
+# Statements, from the lightest to what drawing needs, by library.
 IMPORTS = {
-    NATIVE: ("import sd_rbee", "from sd_rbee import Pipeline"),
+    "native": ("import sd_rbee", "from sd_rbee import Pipeline"),
     "diffusers": ("import diffusers", "from diffusers import StableDiffusionPipeline"),
+    "openvino": ("import openvino", "from openvino import Core"),
 }
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for all engines in a run."""
+    """What is the same for all engines in a run.
+
+    Attributes:
+        model: What computes.
+        threads: Of every engine.
+        cache: A folder for what an engine converts the model to.
+    """
 
     model: Model
     threads: int
+    cache: Path
 
     def environment(self) -> dict[str, str]:
         """Variables of every child process: one number of threads for all, no network, no progress bars."""
@@ -40,27 +81,40 @@ class Setting:
         }
 
 
-def why_missing(engine: str) -> str | None:
+def opponents(other: Engine) -> tuple[str, ...]:
+    """Which of ours an engine is compared with: the same dtype; candle, which has one alone, with both."""
+    return OURS if other.library == "candle" else tuple(name for name in OURS if ENGINES[name].dtype == other.dtype)
+
+
+def why_missing(engine: Engine) -> str | None:
     """Why an engine cannot be measured here; None if it can."""
-    needed = ("torch", "diffusers", "transformers") if engine == "diffusers" else ()
-    missing = [package for package in needed if importlib.util.find_spec(package) is None]
-    return f"{engine}: skipped, {' and '.join(missing)} cannot be imported" if missing else None
+    missing = [package for package in engine.packages if importlib.util.find_spec(package) is None]
+    return f"{engine.name}: skipped, not installed: {', '.join(missing)}" if missing else None
 
 
-def worker_command(engine: str, model: Model) -> list[str]:
+def convert_command(engine: Engine, setting: Setting) -> list[str] | None:
+    """A process that converts the model to what the engine reads; None where it reads the model as it is."""
+    if engine.library != "openvino":
+        return None
+    return _python("benches.openvino_conversion", setting.model.folder, setting.cache)
+
+
+def worker_command(engine: Engine, setting: Setting) -> list[str]:
     """A process that keeps the model loaded and computes parts of it when told to."""
-    return _python("benches.worker", engine, model.folder, model.steps, model.guidance)
+    model = setting.model
+    return _python("benches.worker", engine.name, model.folder, model.steps, model.guidance, setting.cache)
 
 
-def picture_command(engine: str, model: Model, steps: int, output: Path) -> list[str]:
+def picture_command(engine: Engine, setting: Setting, steps: int, output: Path) -> list[str]:
     """A process that starts cold, draws one picture and saves it."""
-    if engine == "diffusers":
-        return _python("benches.draw_with_diffusers", model.folder, steps, model.guidance, output)
+    model = setting.model
+    if engine.library not in ("native", "candle"):
+        return _python("benches.draw", engine.name, model.folder, steps, model.guidance, setting.cache, output)
     options = {
         "--model": model.folder,
-        "--engine": engine,
+        "--engine": engine.library,
         "--device": "cpu",
-        "--dtype": "f32",
+        "--dtype": engine.dtype,
         "--scheduler": "ddim",
         "--steps": steps,
         "--guidance": model.guidance,

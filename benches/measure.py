@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import sleep
-from typing import Literal
 
-from benches.engines import IMPORTS, NATIVE, Setting, picture_command
-from benches.processes import EngineError, Worker, import_seconds, run
-from benches.samples import Comparison, relative_rms
+from benches.engines import ENGINES, IMPORTS, Setting, picture_command
+from benches.processes import EngineError, Worker, import_seconds, peak_flops, run
+from benches.samples import Comparison, Side, relative_rms
 
 NETWORK_PARTS = ("unet", "vae", "picture")
 PARTS = (*NETWORK_PARTS, "import", "memory")
@@ -19,41 +18,49 @@ _LABELS = {"unet": "UNet step, guided", "vae": "VAE decode", "picture": "picture
 _TURN = 0.5
 # Threads of the engine before may still be spinning.
 _SETTLE = 0.3
+# Of a probe of the machine's peak, one before and one after the rounds.
+_PROBE = 0.5
 
 Sampler = Callable[[], float]
 Skipped = Callable[[str], object]
 
 
-def _rounds(comparison: Comparison, native: Sampler, other: Sampler | None, repeat: int) -> Comparison:
+def _compared(part: str, unit: str, native: str, other: str | None) -> Comparison:
+    return Comparison(part, "s" if unit == "s" else "MB", Side(native), Side(other) if other else None)
+
+
+def _rounds(comparison: Comparison, samplers: Sequence[Sampler], repeat: int) -> Comparison:
+    names = " against ".join(side.engine for side in comparison.sides)
     for index in range(repeat):
-        against = f" against {comparison.against}" if comparison.against else ""
-        print(f"{comparison.part}{against}, round {index + 1} of {repeat}", file=sys.stderr)
-        comparison.native.append(native())
-        if other is not None:
-            comparison.other.append(other())
+        print(f"{comparison.part}, {names}, round {index + 1} of {repeat}", file=sys.stderr)
+        for side, sampler in zip(comparison.sides, samplers, strict=True):
+            side.samples.append(sampler())
     return comparison
 
 
 def networks(
-    parts: Sequence[str], other: str | None, setting: Setting, repeat: int, skipped: Skipped
+    parts: Sequence[str], native: str, other: str | None, setting: Setting, repeat: int, skipped: Skipped
 ) -> Iterator[Comparison]:
     """Parts of a loaded model. Two engines are in memory at a time, however many are compared."""
     with ExitStack() as stack:
         try:
-            workers = [stack.enter_context(Worker(engine, setting)) for engine in (NATIVE, other) if engine]
+            workers = [stack.enter_context(Worker(ENGINES[name], setting)) for name in (native, other) if name]
         except EngineError as error:
             skipped(str(error))
             return
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for part in (part for part in NETWORK_PARTS if part in parts):
-            comparison = Comparison(_LABELS[part], "s", other)
-            outputs = [scratch / f"{part}-{worker.engine}" for worker in workers]
+            comparison = _compared(_LABELS[part], "s", native, other)
+            outputs = [scratch / f"{part}-{side.engine}" for side in comparison.sides]
             try:
                 turns = [_turns(worker, part, output) for worker, output in zip(workers, outputs, strict=True)]
+                comparison.flops = workers[0].flops.get(part)
                 if other:
-                    ours, theirs = outputs
-                    comparison.apart = relative_rms(ours, theirs, "B" if part == "picture" else "f")
-                yield _rounds(comparison, turns[0], turns[1] if other else None, repeat)
+                    comparison.apart = relative_rms(outputs[0], outputs[1], "B" if part == "picture" else "f")
+                _probe(comparison, setting)
+                _rounds(comparison, turns, repeat)
+                _probe(comparison, setting)
+                yield comparison
             except (EngineError, ValueError) as error:
                 skipped(f"{comparison.part}: {error}")
 
@@ -69,48 +76,54 @@ def _turns(worker: Worker, part: str, output: Path) -> Sampler:
     return turn
 
 
-def cold_picture(other: str | None, setting: Setting, repeat: int, skipped: Skipped) -> Iterator[Comparison]:
+def _probe(comparison: Comparison, setting: Setting) -> None:
+    """Measures the machine's peak again where the part's operations are known."""
+    if comparison.flops is None:
+        return
+    peaks = {dtype: peak_flops(dtype, _PROBE, setting) for dtype in {ENGINES[s.engine].dtype for s in comparison.sides}}
+    for side in comparison.sides:
+        side.peak = max(side.peak or 0.0, peaks[ENGINES[side.engine].dtype])
+
+
+def cold_picture(
+    native: str, other: str | None, setting: Setting, repeat: int, skipped: Skipped
+) -> Iterator[Comparison]:
     """From the start of a process to the saved file."""
 
     def sampler(engine: str, folder: Path) -> Sampler:
-        command = picture_command(engine, setting.model, setting.model.steps, folder / f"{engine}.png")
+        command = picture_command(ENGINES[engine], setting, setting.model.steps, folder / f"{engine}.png")
         return lambda: run(command, setting)[0]
 
-    comparison = Comparison("picture, cold process", "s", other)
-    yield from _processes(comparison, sampler, repeat, skipped)
+    yield from _processes(_compared("picture, cold process", "s", native, other), sampler, repeat, skipped)
 
 
-def memory(other: str | None, setting: Setting, skipped: Skipped) -> Iterator[Comparison]:
+def memory(native: str, other: str | None, setting: Setting, skipped: Skipped) -> Iterator[Comparison]:
     """Peak memory of such a process; the number of steps does not change it, so one is enough, and one round."""
     if sys.platform == "win32":
         skipped("memory: skipped, this system does not tell the peak of an ended process")
         return
 
     def sampler(engine: str, folder: Path) -> Sampler:
-        command = picture_command(engine, setting.model, 1, folder / f"{engine}.png")
+        command = picture_command(ENGINES[engine], setting, 1, folder / f"{engine}.png")
         return lambda: run(command, setting)[1] or 0.0
 
-    yield from _processes(Comparison("peak memory, cold process", "MB", other), sampler, 1, skipped)
+    yield from _processes(_compared("peak memory, cold process", "MB", native, other), sampler, 1, skipped)
 
 
 def _processes(
     comparison: Comparison, sampler: Callable[[str, Path], Sampler], repeat: int, skipped: Skipped
 ) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as folder:
-        native = sampler(NATIVE, Path(folder))
-        other = sampler(comparison.against, Path(folder)) if comparison.against else None
+        samplers = [sampler(side.engine, Path(folder)) for side in comparison.sides]
         try:
-            yield _rounds(comparison, native, other, repeat)
+            yield _rounds(comparison, samplers, repeat)
         except EngineError as error:
             skipped(f"{comparison.part}: {error}")
 
 
-def imports(
-    other: Literal["diffusers"] | None, setting: Setting, repeat: int, skipped: Skipped
-) -> Iterator[Comparison]:
+def imports(library: str | None, setting: Setting, repeat: int, skipped: Skipped) -> Iterator[Comparison]:
     """Seconds to import the package, and to have the class that draws."""
-    for index, statement in enumerate(IMPORTS[NATIVE]):
-        theirs = IMPORTS[other][index] if other else None
+    for index, statement in enumerate(IMPORTS["native"]):
 
         def sampler(statement: str) -> Sampler:
             # The first time the files come from disc.
@@ -118,7 +131,8 @@ def imports(
             return lambda: import_seconds(statement, setting)
 
         try:
-            native, their = sampler(statement), sampler(theirs) if theirs else None
-            yield _rounds(Comparison(statement, "s", other), native, their, repeat)
+            statements = [statement, *([IMPORTS[library][index]] if library else [])]
+            comparison = _compared(statement, "s", "native", library)
+            yield _rounds(comparison, [sampler(each) for each in statements], repeat)
         except EngineError as error:
             skipped(str(error))

@@ -52,7 +52,7 @@ def resolve(name: str, cache: Path, steps: int | None) -> Model:
 
 
 def _random_checkpoint(preset: str, cache: Path) -> Path:
-    # f16 is what is published, and what all engines widen to the f32 that they are measured in.
+    # f16 is what is published, and what all engines widen or round to the dtype that they are measured in.
     config = replace(PRESETS[preset], dtype="f16")
     folder = cache / f"{preset}-{zlib.crc32(repr(config).encode()):08x}"
     if not (folder / "model_index.json").is_file():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # A guided step is a batch of two: without and with the prompt.
@@ -12,16 +13,39 @@ LATENTS_SEED = 7
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a process is to load, and how to draw with it.
+
+    Attributes:
+        engine: Name of the engine.
+        folder: The model, in diffusers layout.
+        steps: Sampling steps of a picture.
+        guidance: Guidance scale of a picture.
+        cache: Where conversions of the model are.
+        threads: To compute on.
+    """
+
+    engine: str
+    folder: Path
+    steps: int
+    guidance: float
+    cache: Path
+    threads: int
+
+
+@dataclass(frozen=True)
 class Part:
     """One thing to time.
 
     Attributes:
         run: Computes it.
         raw: Bytes of what `run` returned, for comparing engines: float32, of a picture uint8.
+        flops: Floating-point operations of its products by the plain algorithms; None where nobody counted them.
     """
 
     run: Callable[[], Any]
     raw: Callable[[Any], bytes]
+    flops: float | None = None
 
 
 Parts = dict[str, Part]

@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from benches.engines import ROOT, Setting, worker_command
+from benches.engines import ROOT, Dtype, Engine, Setting, worker_command
 
 # How much of what a failed process said is passed on.
 _TAIL = 600
@@ -24,13 +24,18 @@ class EngineError(Exception):
 
 
 class Worker:
-    """A model loaded in one engine, in a child process that ends with the `with` block."""
+    """A model loaded in one engine, in a child process that ends with the `with` block.
 
-    def __init__(self, engine: str, setting: Setting) -> None:
-        self.engine = engine
+    Attributes:
+        flops: Floating-point operations by part, of parts that were asked for and have them counted.
+    """
+
+    def __init__(self, engine: Engine, setting: Setting) -> None:
+        self.flops: dict[str, float] = {}
+        self._engine = engine.name
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            worker_command(engine, setting.model),
+            worker_command(engine, setting),
             cwd=ROOT,
             env=setting.environment(),
             stdin=subprocess.PIPE,
@@ -65,17 +70,20 @@ class Worker:
         except OSError:
             # It has ended; the missing answer says so with its last words.
             pass
-        return float(self._answer()["seconds"])
+        answer = self._answer()
+        if answer.get("flops") is not None:
+            self.flops[str(request["part"])] = float(answer["flops"])
+        return float(answer["seconds"])
 
-    def _answer(self) -> dict[str, float]:
+    def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._said.seek(0)
-            raise EngineError(f"{self.engine}: the process ended: {_tail(self._said.read())}")
+            raise EngineError(f"{self._engine}: the process ended: {_tail(self._said.read())}")
         message = json.loads(line)
         if "error" in message:
-            raise EngineError(f"{self.engine}: {message['error'][:_TAIL]}")
+            raise EngineError(f"{self._engine}: {message['error'][:_TAIL]}")
         return dict(message)
 
     def _end(self) -> None:
@@ -101,18 +109,31 @@ def run(command: Sequence[str], setting: Setting) -> tuple[float, float | None]:
     return seconds, peak
 
 
+def peak_flops(dtype: Dtype, seconds: float, setting: Setting) -> float:
+    """Floating-point operations a second that the machine reaches at most, in a probe of about so many seconds.
+
+    Raises:
+        EngineError: It failed.
+    """
+    return _printed(f"from sd_rbee.backend import native; print(native.peak_flops({dtype!r}, {seconds}))", setting)
+
+
 def import_seconds(statement: str, setting: Setting) -> float:
     """Seconds that a statement takes in a fresh interpreter, whose own start is not counted.
 
     Raises:
         EngineError: It failed.
     """
-    code = f"from time import perf_counter as now; start = now(); {statement}; print(now() - start)"
+    return _printed(f"from time import perf_counter as now; start = now(); {statement}; print(now() - start)", setting)
+
+
+def _printed(code: str, setting: Setting) -> float:
+    """The number that Python prints last."""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=setting.environment(), capture_output=True, check=False
     )
     if done.returncode != 0:
-        raise EngineError(f"{statement}: {_tail(done.stderr)}")
+        raise EngineError(f"{code}: {_tail(done.stderr)}")
     return float(done.stdout.split()[-1])
 
 

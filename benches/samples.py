@@ -9,41 +9,73 @@ from typing import Literal
 
 
 @dataclass
+class Side:
+    """One engine's samples; entry i is from round i.
+
+    Attributes:
+        engine: Its name.
+        samples: Seconds or megabytes.
+        peak: Floating-point operations a second that the machine reached at most in this engine's dtype, during these
+            rounds; None where it does not matter.
+    """
+
+    engine: str
+    samples: list[float] = field(default_factory=list)
+    peak: float | None = None
+
+
+@dataclass
 class Comparison:
-    """One part in two engines; entry i of both lists is from round i.
+    """One part in two engines, which took turns.
 
     Attributes:
         part: What was done.
         unit: Of the samples.
-        against: The other engine; None where there is none.
-        native: Samples of ours.
-        other: Samples of the other.
+        native: One of ours.
+        other: The other engine; None where there is none.
         apart: RMS of the difference of the outputs over RMS of the other's; None where there is nothing to compare.
+        flops: Floating-point operations of the part's products by the plain algorithms.
     """
 
     part: str
     unit: Literal["s", "MB"]
-    against: str | None
-    native: list[float] = field(default_factory=list)
-    other: list[float] = field(default_factory=list)
+    native: Side
+    other: Side | None
     apart: float | None = None
+    flops: float | None = None
+
+    @property
+    def sides(self) -> list[Side]:
+        return [self.native, self.other] if self.other else [self.native]
 
     @property
     def ratios(self) -> list[float]:
         """Other over native, round by round: above 1 ours is the better."""
-        return [other / native for native, other in zip(self.native, self.other, strict=True)] if self.against else []
+        if self.other is None:
+            return []
+        return [other / native for native, other in zip(self.native.samples, self.other.samples, strict=True)]
+
+    def share(self, side: Side) -> float | None:
+        """Share of the machine's peak; above 1 the engine saves products that the plain algorithms do."""
+        if self.flops is None or side.peak is None:
+            return None
+        return self.flops / median(side.samples) / side.peak
 
     def as_json(self) -> dict[str, object]:
         ratios = self.ratios
         return {
             "part": self.part,
             "unit": self.unit,
-            "against": self.against,
-            "native": _summary(self.native),
-            "other": _summary(self.other) if self.against else None,
+            "native": self._side(self.native),
+            "other": self._side(self.other) if self.other else None,
             "ratio": _summary(ratios) if ratios else None,
             "apart": self.apart,
+            "flops": self.flops,
         }
+
+    def _side(self, side: Side) -> dict[str, object]:
+        peak = {"peak_flops": side.peak, "share_of_peak": self.share(side)}
+        return {"engine": side.engine, **_summary(side.samples), **peak}
 
 
 def _summary(samples: list[float]) -> dict[str, object]:

@@ -1,18 +1,19 @@
 """Parts as this package computes them, with its own networks or with candle's."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benches.engines import PROMPT, SEED
-from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Part, Parts
+from benches.engines import PROMPT, SEED, Engine
+from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Part, Parts, Task
 from sd_rbee.backend import native
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-def load(engine: str, folder: Path, steps: int, guidance: float) -> Parts:
-    pipe = native.Pipeline.load(str(folder), device="cpu", dtype="f32", engine=engine)
+def load(task: Task, engine: Engine) -> Parts:
+    pipe = native.Pipeline.load(
+        str(task.folder), device="cpu", dtype=engine.dtype, engine=engine.library, num_threads=task.threads
+    )
     shape = pipe.latent_shape(pipe.defaults["height"], pipe.defaults["width"])
     latents = native.Generator(LATENTS_SEED).randn((1, *shape))
     sample = _stacked(*[latents] * GUIDED)
@@ -20,13 +21,14 @@ def load(engine: str, folder: Path, steps: int, guidance: float) -> Parts:
 
     def draw() -> native.Image:
         made = pipe.generate(
-            PROMPT, num_inference_steps=steps, guidance_scale=guidance, seed=SEED, scheduler="ddim", eta=0.0
+            PROMPT, num_inference_steps=task.steps, guidance_scale=task.guidance, seed=SEED, scheduler="ddim", eta=0.0
         )
         return made.images[0]
 
+    flops = pipe.flops
     return {
-        "unet": Part(lambda: pipe.predict(sample, TIMESTEP, embeddings), _bytes),
-        "vae": Part(lambda: pipe.vae_decode(latents), _bytes),
+        "unet": Part(lambda: pipe.predict(sample, TIMESTEP, embeddings), _bytes, GUIDED * flops["predict"]),
+        "vae": Part(lambda: pipe.vae_decode(latents), _bytes, flops["vae_decode"]),
         "picture": Part(draw, _bytes),
     }
 

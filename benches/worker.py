@@ -1,6 +1,6 @@
 """A process that holds one engine: it loads the model, then answers requests, each a line of JSON.
 
-python -m benches.worker ENGINE FOLDER STEPS GUIDANCE
+python -m benches.worker ENGINE FOLDER STEPS GUIDANCE CACHE
 """
 
 import json
@@ -9,28 +9,22 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from benches.parts import Part, Parts
-
-
-def load(engine: str, folder: Path, steps: int, guidance: float) -> Parts:
-    if engine == "diffusers":
-        from benches import diffusers_parts
-
-        return diffusers_parts.load(folder, steps, guidance, int(os.environ["OMP_NUM_THREADS"]))
-    from benches import sd_rbee_parts
-
-    return sd_rbee_parts.load(engine, folder, steps, guidance)
+from benches.loading import load, parse
+from benches.parts import Part, Parts, Task
 
 
 def answer(parts: Parts, request: dict[str, object]) -> dict[str, object]:
     """Runs a part once and keeps its bytes in the file `output`, or times it over about `seconds`."""
-    part = parts[str(request["part"])]
+    name = str(request["part"])
+    if name not in parts:
+        raise ValueError(f"has no {name} of its own, only {', '.join(parts)}")
+    part = parts[name]
     if "output" in request:
         start = perf_counter()
         result = part.run()
         seconds = perf_counter() - start
         Path(str(request["output"])).write_bytes(part.raw(result))
-        return {"seconds": seconds}
+        return {"seconds": seconds, "flops": part.flops}
     return {"seconds": timed(part, float(str(request["seconds"])), warm_up=bool(request["warm_up"]))}
 
 
@@ -46,7 +40,7 @@ def timed(part: Part, seconds: float, *, warm_up: bool) -> float:
     return elapsed / calls
 
 
-def main(engine: str, folder: str, steps: str, guidance: str) -> None:
+def main(task: Task) -> None:
     # Libraries print; answers go where nothing else does.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -55,7 +49,7 @@ def main(engine: str, folder: str, steps: str, guidance: str) -> None:
         print(json.dumps(message), file=answers, flush=True)
 
     try:
-        parts = load(engine, Path(folder), int(steps), float(guidance))
+        parts = load(task)
     except Exception as error:
         reply({"error": f"cannot load the model: {error}"})
         raise
@@ -68,4 +62,4 @@ def main(engine: str, folder: str, steps: str, guidance: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(parse(sys.argv[1:]))

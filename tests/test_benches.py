@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from benches.samples import Comparison, relative_rms
+from benches.engines import ENGINES, OTHERS, opponents
+from benches.samples import Comparison, Side, relative_rms
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,28 +22,53 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_engines_do_the_same_work_in_turns() -> None:
-    done = bench("--parts", "unet,memory", "--against", "candle", "--repeat", "2", "--threads", "1", "--json")
+    arguments = ("--parts", "unet,memory", "--against", "candle", "--ours", "native-f32", "--repeat", "2")
+    done = bench(*arguments, "--threads", "1", "--json")
     assert done.returncode == 0, done.stderr
     run: dict[str, Any] = json.loads(done.stdout)
     assert run["environment"]["threads"] == 1
     assert run["skipped"] == ([] if sys.platform != "win32" else run["skipped"])
     unet = run["comparisons"][0]
-    assert (unet["part"], unet["against"]) == ("UNet step, guided", "candle")
+    assert unet["part"] == "UNet step, guided"
+    assert [unet[side]["engine"] for side in ("native", "other")] == ["native-f32", "candle"]
     assert 0 < unet["apart"] < 5e-3
-    for engine in ("native", "other"):
-        assert len(unet[engine]["samples"]) == 2
-        assert 0 < unet[engine]["min"] <= unet[engine]["median"]
+    for side in (unet["native"], unet["other"]):
+        assert len(side["samples"]) == 2
+        assert 0 < side["min"] <= side["median"]
+        # One peak for both, as they multiply the same dtype.
+        assert side["peak_flops"] == unet["native"]["peak_flops"] > 1e8
+        assert side["share_of_peak"] == pytest.approx(unet["flops"] / side["median"] / side["peak_flops"])
     pairs = zip(unet["native"]["samples"], unet["other"]["samples"], strict=True)
     assert unet["ratio"]["samples"] == [other / native for native, other in pairs]
     if sys.platform != "win32":
         memory = run["comparisons"][1]
         # A model of 20 MB in an interpreter: more than either, less than a mistaken unit would give.
         assert 30 < memory["native"]["min"] < 1000
+        assert memory["native"]["share_of_peak"] is None
+
+
+def test_an_engine_is_compared_with_ours_of_its_dtype() -> None:
+    assert opponents(ENGINES["candle"]) == ("native-f32", "native-bf16")
+    for other in OTHERS:
+        assert {ENGINES[ours].dtype for ours in opponents(ENGINES[other])} >= {ENGINES[other].dtype}
+    assert opponents(ENGINES["openvino-bf16"]) == ("native-bf16",)
 
 
 def test_an_engine_that_cannot_is_told_and_skipped(tmp_path: Path) -> None:
     # candle's UNet has 32 groups in its norms whatever the configuration says.
-    done = bench("--model", "tiny", "--parts", "vae", "--against", "candle", "--cache", str(tmp_path), "--json")
+    done = bench(
+        "--model",
+        "tiny",
+        "--parts",
+        "vae",
+        "--against",
+        "candle",
+        "--ours",
+        "native-f32",
+        "--cache",
+        str(tmp_path),
+        "--json",
+    )
     assert done.returncode == 1
     run = json.loads(done.stdout)
     assert run["comparisons"] == []
@@ -50,7 +76,14 @@ def test_an_engine_that_cannot_is_told_and_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--parts", "unet,soup"), ("--repeat", "0"), ("--model", "nothing-of-this-name"), ("--threads", "-1")]
+    "arguments",
+    [
+        ("--parts", "unet,soup"),
+        ("--ours", "candle"),
+        ("--repeat", "0"),
+        ("--model", "nothing-of-this-name"),
+        ("--threads", "-1"),
+    ],
 )
 def test_wrong_arguments_are_named(arguments: tuple[str, str]) -> None:
     done = bench(*arguments)
@@ -59,10 +92,13 @@ def test_wrong_arguments_are_named(arguments: tuple[str, str]) -> None:
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    compared = Comparison("decode", "s", "candle", native=[1.0, 2.0, 4.0], other=[3.0, 4.0, 40.0])
+    ours, theirs = Side("native-f32", [1.0, 2.0, 4.0], peak=50.0), Side("candle", [3.0, 4.0, 40.0], peak=50.0)
+    compared = Comparison("decode", "s", ours, theirs, flops=80.0)
     assert compared.ratios == [3.0, 2.0, 10.0]
     assert compared.as_json()["ratio"] == {"min": 2.0, "median": 3.0, "max": 10.0, "samples": [3.0, 2.0, 10.0]}
-    assert Comparison("decode", "s", None, native=[1.0]).as_json()["ratio"] is None
+    assert (compared.share(ours), compared.share(theirs)) == (0.8, 0.4)
+    alone = Comparison("decode", "s", Side("native-f32", [1.0]), None)
+    assert (alone.as_json()["ratio"], alone.share(alone.native)) == (None, None)
 
 
 def test_relative_rms(tmp_path: Path) -> None:

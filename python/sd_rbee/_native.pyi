@@ -28,6 +28,8 @@ __all__ = [
     "features",
     "instruction_set",
     "instruction_sets",
+    "num_threads",
+    "peak_flops",
 ]
 __version__: str
 
@@ -181,6 +183,12 @@ class Pipeline:
         engine: str = "native",
         num_threads: int | None = None,
     ) -> Pipeline: ...
+    @staticmethod
+    def random(shape: str, *, device: str = "auto", dtype: str = "auto", num_threads: int | None = None) -> Pipeline:
+        """A model of a published shape with random weights, for measuring; nothing is read or written."""
+    @staticmethod
+    def shapes() -> list[str]:
+        """Names that `random` takes."""
     def generate(
         self,
         prompt: str,
@@ -214,7 +222,8 @@ class Pipeline:
     @property
     def engine(self) -> str: ...
     @property
-    def num_threads(self) -> int: ...
+    def num_threads(self) -> int:
+        """Threads that compute on the CPU."""
     @property
     def defaults(self) -> dict[str, Any]:
         """The model's own height, width, num_inference_steps, guidance_scale and scheduler."""
@@ -225,6 +234,12 @@ class Pipeline:
     def prediction_type(self) -> str: ...
     @property
     def residency(self) -> list[Residency]: ...
+    @property
+    def flops(self) -> dict[str, float]:
+        """Floating-point operations at the model's own size, two a product, by the plain algorithms.
+
+        Keys: predict, for a batch of one; vae_decode.
+        """
     def tokenize(self, text: str) -> list[int]:
         """Token ids, begin, end and padding included; exactly the encoder's window long."""
     def encode_prompt(self, text: str) -> Tensor:
@@ -305,6 +320,27 @@ def instruction_sets() -> list[str]:
 
 def cpu_features() -> list[str]:
     """Instruction sets found on this machine."""
+
+def num_threads(count: int | None = None) -> int:
+    """Threads that compute on the CPU if `count` is asked for; None takes SD_RBEE_THREADS, else all that may be used.
+
+    Raises:
+        InvalidParamsError: A number outside of 1 to 1024.
+        DeviceError: The system gives no threads.
+    """
+
+def peak_flops(dtype: str, seconds: float, *, num_threads: int | None = None) -> float:
+    """Floating-point operations a second that this machine reaches at most, measured.
+
+    Args:
+        dtype: f32 or bf16: what is multiplied.
+        seconds: How long to measure, 0 to 60; at least one round of some milliseconds.
+        num_threads: To multiply on; None takes SD_RBEE_THREADS, else as many as the process may use.
+
+    Raises:
+        InvalidParamsError: An argument out of its range.
+        DeviceError: The system gives no threads.
+    """
 
 def devices() -> list[str]:
     """Devices that can be opened now, such as cpu, cuda:0 and metal:0."""

@@ -1,8 +1,10 @@
 //! What a model is: its networks' shapes, its defaults, and how its latents are scaled, from its configurations alone.
 
+mod published;
+
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::checkpoint::ModelFolder;
 use crate::error::{Error, Result};
@@ -10,6 +12,7 @@ use crate::files;
 use crate::models::{AutoencoderKlConfig, ClipTextConfig, Fields, UNet2DConditionConfig};
 use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
 use crate::schedulers::SchedulerConfig;
+pub use published::Published;
 
 /// Most bytes of a file that says a few numbers.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -49,17 +52,26 @@ impl StableDiffusion {
                 folder.class_name()
             )));
         }
-        let text_encoder = ClipTextConfig::from_json(&folder.config("text_encoder")?)?;
-        let unet = UNet2DConditionConfig::from_json(&folder.config("unet")?)?;
-        let vae = AutoencoderKlConfig::from_json(&folder.config("vae")?)?;
-        let scheduler = SchedulerConfig::parse(&folder.scheduler_config()?)?.mended_for_stable_diffusion();
+        let networks = [folder.config("text_encoder")?, folder.config("unet")?, folder.config("vae")?];
+        let scheduler = SchedulerConfig::parse(&folder.scheduler_config()?)?;
+        Self::from_configs(networks.each_ref(), scheduler, generation_config(folder.path())?)
+    }
+
+    fn from_configs(
+        [text_encoder, unet, vae]: [&Value; 3],
+        scheduler: SchedulerConfig,
+        (num_inference_steps, guidance_scale): (usize, f64),
+    ) -> Result<Self> {
+        let text_encoder = ClipTextConfig::from_json(text_encoder)?;
+        let unet = UNet2DConditionConfig::from_json(unet)?;
+        let vae = AutoencoderKlConfig::from_json(vae)?;
+        let scheduler = scheduler.mended_for_stable_diffusion();
         agree(
             ("unet: cross_attention_dim", unet.cross_attention_dim),
             ("text_encoder: hidden_size", text_encoder.hidden_size),
         )?;
         agree(("unet: in_channels", unet.in_channels), ("vae: latent_channels", vae.latent_channels))?;
         agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels))?;
-        let (num_inference_steps, guidance_scale) = generation_config(folder.path())?;
         let side = unet.sample_size * vae.factor();
         if side > MAX_SIDE {
             let (latents, factor) = (unet.sample_size, vae.factor());

@@ -66,9 +66,21 @@ impl ClipTokenizer {
     pub fn from_folder(path: &Path) -> Result<Self> {
         let vocabulary = Vocabulary::read(path)?;
         let special = SpecialTokens::read(path, &vocabulary)?;
+        Self::new(vocabulary, &special)
+    }
+
+    /// A tokenizer without merges, for models that were never taught any words: each byte of a text is a token.
+    ///
+    /// # Errors
+    /// None, unless the encoder cannot be built.
+    pub fn of_bytes() -> Result<Self> {
+        Self::new(Vocabulary::of_bytes(), &SpecialTokens::clip())
+    }
+
+    fn new(vocabulary: Vocabulary, special: &SpecialTokens) -> Result<Self> {
         let name = vocabulary.shown.clone();
         let broken = |error: tokenizers::Error| Error::Checkpoint(format!("{name}: {error}"));
-        let encoder = build(vocabulary, &special).map_err(broken)?;
+        let encoder = build(vocabulary, special).map_err(broken)?;
         let id = |token: &str| {
             encoder.token_to_id(token).ok_or_else(|| Error::Checkpoint(format!("{name}: has no token {token:?}")))
         };
@@ -162,4 +174,20 @@ fn build(vocabulary: Vocabulary, special: &SpecialTokens) -> tokenizers::Result<
     encoder.with_pre_tokenizer(Some(PreTokenizers::new(vec![words.into(), bytes.into()])));
     encoder.add_tokens(special.added.iter().cloned())?;
     Ok(encoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_tokens_where_nobody_taught_words() {
+        let tokenizer = ClipTokenizer::of_bytes().expect("a tokenizer");
+        assert_eq!((tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()), (512, 513, 513));
+        assert_eq!(tokenizer.max_id(), 513);
+        let ids = tokenizer.encode("a robot", "prompt").expect("ids");
+        assert_eq!(ids.len(), 6);
+        assert!(ids.iter().all(|id| *id < 512));
+        assert_eq!(tokenizer.prepare("a robot", 77, "prompt").expect("a prompt").ids.len(), 77);
+    }
 }

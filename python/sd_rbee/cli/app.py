@@ -11,6 +11,7 @@ from typing import NoReturn, TextIO
 import click
 
 import sd_rbee
+from sd_rbee.cli.bench import bench
 from sd_rbee.cli.failures import exit_code, message
 from sd_rbee.cli.generate import generate
 from sd_rbee.cli.info import info
@@ -38,7 +39,7 @@ def app() -> None:
     """
 
 
-for command in (generate, info, serve, verify):
+for command in (bench, generate, info, serve, verify):
     app.add_command(command)
 
 

@@ -10,15 +10,24 @@ mod run;
 mod scheduler;
 mod step;
 
+use std::time::Duration;
+
 use pyo3::prelude::*;
 
 use crate::allocator::Recycling;
+use crate::error::Error;
 use crate::instruction_set::InstructionSet;
+use crate::nn::cpu::{self, Products};
+use crate::threads::Threads;
+use run::blocking;
 
 /// Freshly mapped pages are a large part of the time of a network that allocates every activation; these allocators
 /// keep and reuse them.
 #[global_allocator]
 static ALLOCATOR: Recycling<mimalloc::MiMalloc> = Recycling::new(mimalloc::MiMalloc);
+
+/// Longest probe of the machine's peak.
+const MAX_PROBE_SECONDS: f64 = 60.0;
 
 #[pymodule(name = "_native")]
 mod native {
@@ -41,7 +50,7 @@ mod native {
     #[pymodule_export]
     use super::step::{CancelToken, Step};
     #[pymodule_export]
-    use super::{cpu_features, devices, features, instruction_set, instruction_sets};
+    use super::{cpu_features, devices, features, instruction_set, instruction_sets, num_threads, peak_flops};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
@@ -77,4 +86,30 @@ fn instruction_sets() -> Vec<&'static str> {
 #[pyfunction]
 fn devices(py: Python<'_>) -> Vec<String> {
     py.detach(crate::device::list)
+}
+
+/// Threads that compute on the CPU.
+#[pyfunction]
+#[pyo3(signature = (count = None))]
+fn num_threads(py: Python<'_>, count: Option<usize>) -> PyResult<usize> {
+    blocking(py, || Ok(Threads::new(count)?.count()))
+}
+
+/// Floating-point operations a second that this machine reaches at most.
+#[pyfunction]
+#[pyo3(signature = (dtype, seconds, *, num_threads = None))]
+fn peak_flops(py: Python<'_>, dtype: &str, seconds: f64, num_threads: Option<usize>) -> PyResult<f64> {
+    blocking(py, || {
+        let products = match dtype {
+            "f32" => Products::F32,
+            "bf16" => Products::Bf16,
+            _ => return Err(Error::invalid("dtype", dtype, "f32 or bf16")),
+        };
+        if !(0.0..=MAX_PROBE_SECONDS).contains(&seconds) {
+            return Err(Error::invalid("seconds", seconds, format!("0 to {MAX_PROBE_SECONDS}")));
+        }
+        InstructionSet::check()?;
+        let threads = Threads::new(num_threads)?;
+        Ok(threads.run(|| cpu::peak_flops(products, Duration::from_secs_f64(seconds))))
+    })
 }

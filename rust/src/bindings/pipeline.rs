@@ -13,6 +13,7 @@ use super::run::{blocking, lock, observed};
 use super::step;
 use crate::device;
 use crate::error::Result;
+use crate::family::Published;
 use crate::pipeline::{self, Noise};
 use crate::progress::CancelToken;
 use crate::schedulers;
@@ -34,6 +35,18 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    fn new(pipeline: pipeline::Pipeline) -> Self {
+        Self {
+            model: pipeline.model().clone(),
+            device: device::name(pipeline.device()),
+            dtype: device::dtype_name(pipeline.dtype()),
+            engine: pipeline.engine().name(),
+            num_threads: pipeline.num_threads(),
+            residency: pipeline.residency().to_vec(),
+            inner: Mutex::new(pipeline),
+        }
+    }
+
     fn part<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&pipeline::Pipeline) -> Result<T> + Send) -> PyResult<T> {
         blocking(py, || work(&*lock(&self.inner, &CancelToken::new())?))
     }
@@ -60,16 +73,18 @@ impl Pipeline {
         num_threads: Option<usize>,
     ) -> PyResult<Self> {
         let engine = engine.parse()?;
-        let pipeline = blocking(py, || pipeline::Pipeline::load(&path, device, dtype, engine, num_threads))?;
-        Ok(Self {
-            model: pipeline.model().clone(),
-            device: device::name(pipeline.device()),
-            dtype: device::dtype_name(pipeline.dtype()),
-            engine: engine.name(),
-            num_threads: pipeline.num_threads(),
-            residency: pipeline.residency().to_vec(),
-            inner: Mutex::new(pipeline),
-        })
+        blocking(py, || pipeline::Pipeline::load(&path, device, dtype, engine, num_threads)).map(Self::new)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (shape, *, device = "auto", dtype = "auto", num_threads = None))]
+    fn random(py: Python<'_>, shape: &str, device: &str, dtype: &str, num_threads: Option<usize>) -> PyResult<Self> {
+        blocking(py, || pipeline::Pipeline::random(shape.parse()?, device, dtype, num_threads)).map(Self::new)
+    }
+
+    #[staticmethod]
+    fn shapes() -> Vec<&'static str> {
+        Published::ALL.iter().map(|shape| shape.name()).collect()
     }
 
     #[pyo3(signature = (prompt, *, on_step = None, cancel = None, **parameters))]
@@ -159,6 +174,16 @@ impl Pipeline {
                 Some(seed) => posterior.sample(&Noise::new(seed, pixels.device()).draw(posterior.mean.shape())?),
             }
         })
+    }
+
+    #[getter]
+    fn flops<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (text, defaults) = (&self.model.text_encoder, &self.model.defaults);
+        let (_, height, width) = self.model.latent_shape(defaults.height, defaults.width);
+        let dict = PyDict::new(py);
+        dict.set_item("predict", self.model.unet.flops(1, (height, width), text.max_position_embeddings))?;
+        dict.set_item("vae_decode", self.model.vae.decode_flops((height, width)))?;
+        Ok(dict)
     }
 
     fn latent_shape(&self, height: usize, width: usize) -> (usize, usize, usize) {

@@ -5,7 +5,9 @@ mod folder;
 mod header;
 mod keys;
 mod mapped;
+mod random;
 
 pub use folder::ModelFolder;
 pub use keys::{clip_text_key, vae_key};
 pub use mapped::MappedTensors;
+pub use random::RandomTensors;

@@ -2,6 +2,7 @@
 
 mod clip;
 mod config;
+mod flops;
 mod resnet;
 mod transformer;
 mod unet;

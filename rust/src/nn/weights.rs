@@ -17,6 +17,11 @@ pub trait TensorSource {
     fn names(&self) -> Vec<String>;
     /// Shape of a tensor, if it is there; cheap, touches no data.
     fn shape(&self, name: &str) -> Option<Vec<usize>>;
+    /// Shape of a tensor that a model asks for with the shape `asked`: a source that makes its tensors obeys it.
+    fn find(&self, name: &str, asked: &[usize]) -> Option<Vec<usize>> {
+        let _ = asked;
+        self.shape(name)
+    }
     /// The tensor's data on `device` in `dtype`.
     fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor>;
 }
@@ -133,7 +138,7 @@ impl Weights {
     /// placeholder that takes no memory is returned, so that one pass over the model finds everything that is wrong.
     pub fn get(&self, shape: &[usize], name: impl Display) -> Result<Tensor> {
         let path = self.path(name);
-        match self.ledger.source.shape(&path) {
+        match self.ledger.source.find(&path, shape) {
             Some(found) if found == shape => {
                 let tensor = match self.ledger.source.load(&path, self.ledger.dtype, &self.ledger.device) {
                     Err(Error::Checkpoint(problem)) => {

@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use candle_core::{DType, Device};
 
 use super::Pipeline;
-use crate::checkpoint::{MappedTensors, ModelFolder, clip_text_key, vae_key};
+use crate::checkpoint::{MappedTensors, ModelFolder, RandomTensors, clip_text_key, vae_key};
 use crate::device::{self, Residency};
 use crate::error::{Error, Result};
-use crate::family::StableDiffusion;
+use crate::family::{Published, StableDiffusion};
 use crate::instruction_set::InstructionSet;
 use crate::models::{
     Autoencoder, AutoencoderKl, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
@@ -52,30 +52,38 @@ impl FromStr for Engine {
     }
 }
 
+/// From the name that a file gives a tensor to the one that the model asks for.
+type Rename = fn(&str) -> Option<String>;
+
+/// A component's tensors.
+struct Opened {
+    tensors: Box<dyn TensorSource>,
+    stored_dtype: &'static str,
+}
+
+fn mapped(folder: &ModelFolder, component: &str, rename: Rename) -> Result<MappedTensors> {
+    MappedTensors::open(&folder.weight_files(component)?)?.with_key_map(rename)
+}
+
 struct Loader<'a> {
-    folder: &'a ModelFolder,
+    open: &'a dyn Fn(&str, Rename) -> Result<Opened>,
     device: Device,
     dtype: DType,
     residency: Vec<Residency>,
 }
 
 impl Loader<'_> {
-    fn open(&self, component: &str, rename: fn(&str) -> Option<String>) -> Result<MappedTensors> {
-        MappedTensors::open(&self.folder.weight_files(component)?)?.with_key_map(rename)
-    }
-
     /// Builds one of this crate's networks and accounts for every tensor of its files.
     fn native<Model>(
         &mut self,
         component: &'static str,
-        rename: fn(&str) -> Option<String>,
+        rename: Rename,
         build: impl FnOnce(&Weights) -> Result<Model>,
     ) -> Result<Model> {
-        let tensors = self.open(component, rename)?;
-        let stored_dtype = tensors.stored_dtype();
+        let Opened { tensors, stored_dtype } = (self.open)(component, rename)?;
         // Quantising pays where the time goes.
         let dtype = if component == "unet" { self.dtype } else { device::float_dtype(self.dtype) };
-        let weights = Weights::new(Box::new(tensors), dtype, &self.device);
+        let weights = Weights::new(tensors, dtype, &self.device);
         let model = build(&weights)?;
         let loaded = weights.finish(component)?;
         let storage = if weights.products().is_some() { "packed" } else { "copied" };
@@ -87,11 +95,10 @@ impl Loader<'_> {
     fn candle<Model>(
         &mut self,
         component: &'static str,
-        rename: fn(&str) -> Option<String>,
+        tensors: &MappedTensors,
         build: impl FnOnce(&MappedTensors, DType, &Device) -> Result<Model>,
     ) -> Result<Model> {
-        let tensors = self.open(component, rename)?;
-        let model = build(&tensors, self.dtype, &self.device)?;
+        let model = build(tensors, self.dtype, &self.device)?;
         let names = tensors.names();
         let elements: usize =
             names.iter().filter_map(|name| tensors.shape(name)).map(|s| s.iter().product::<usize>()).sum();
@@ -142,18 +149,20 @@ fn native_text_encoder(loader: &mut Loader<'_>, model: &StableDiffusion) -> Resu
     loader.native("text_encoder", clip_text_key, |weights| ClipTextModel::new(weights, model.text_encoder.clone()))
 }
 
-fn candle(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> {
+fn candle(loader: &mut Loader<'_>, folder: &ModelFolder, model: &StableDiffusion) -> Result<Networks> {
     Ok(Networks {
         text_encoder: match reference::Clip::preset(&model.text_encoder) {
-            Some(preset) => Box::new(loader.candle("text_encoder", clip_text_key, |tensors, dtype, device| {
-                reference::Clip::new(tensors, &preset, dtype, device)
-            })?),
+            Some(preset) => Box::new(loader.candle(
+                "text_encoder",
+                &mapped(folder, "text_encoder", clip_text_key)?,
+                |tensors, dtype, device| reference::Clip::new(tensors, &preset, dtype, device),
+            )?),
             None => Box::new(native_text_encoder(loader, model)?),
         },
-        unet: Box::new(loader.candle("unet", as_stored, |tensors, dtype, device| {
+        unet: Box::new(loader.candle("unet", &mapped(folder, "unet", as_stored)?, |tensors, dtype, device| {
             reference::UNet::new(tensors, &model.unet, dtype, device)
         })?),
-        vae: Box::new(loader.candle("vae", vae_key, |tensors, dtype, device| {
+        vae: Box::new(loader.candle("vae", &mapped(folder, "vae", vae_key)?, |tensors, dtype, device| {
             reference::Vae::new(tensors, &model.vae, dtype, device)
         })?),
     })
@@ -206,13 +215,47 @@ impl Pipeline {
         }
         let tokenizer = ClipTokenizer::from_folder(&folder.tokenizer_dir("tokenizer")?)?;
         agree(&tokenizer, &model.text_encoder)?;
-        let mut loader = Loader { folder: &folder, device, dtype, residency: Vec::new() };
-        let Networks { text_encoder, unet, vae } = match engine {
-            Engine::Native => native(&mut loader, &model)?,
-            Engine::Candle => candle(&mut loader, &model)?,
+        let open = |component: &str, rename: Rename| {
+            let tensors = mapped(&folder, component, rename)?;
+            let stored_dtype = tensors.stored_dtype();
+            Ok(Opened { tensors: Box::new(tensors), stored_dtype })
         };
-        let Loader { device, residency, .. } = loader;
-        Ok(Self {
+        let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
+        let networks = match engine {
+            Engine::Native => native(&mut loader, &model)?,
+            Engine::Candle => candle(&mut loader, &folder, &model)?,
+        };
+        Ok(Self::new(threads, model, tokenizer, networks, loader, engine))
+    }
+
+    /// A model of a published shape with random weights, which takes the time and the memory of the published one and
+    /// draws nothing worth seeing. Nothing is read or written.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] and [`Error::Device`] as [`Pipeline::load`].
+    pub fn random(shape: Published, device: &str, dtype: &str, num_threads: Option<usize>) -> Result<Self> {
+        let threads = Threads::new(num_threads)?;
+        threads.clone().run(|| {
+            InstructionSet::check()?;
+            let (device, model) = (device::open(device)?, shape.model()?);
+            let dtype = device::compute_dtype(&device, dtype, model.tolerates_bf16())?;
+            let open =
+                |_: &str, _: Rename| Ok(Opened { tensors: Box::new(RandomTensors::default()), stored_dtype: "f32" });
+            let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
+            let networks = native(&mut loader, &model)?;
+            Ok(Self::new(threads, model, ClipTokenizer::of_bytes()?, networks, loader, Engine::Native))
+        })
+    }
+
+    fn new(
+        threads: Threads,
+        model: StableDiffusion,
+        tokenizer: ClipTokenizer,
+        Networks { text_encoder, unet, vae }: Networks,
+        Loader { device, dtype, residency, .. }: Loader<'_>,
+        engine: Engine,
+    ) -> Self {
+        Self {
             model,
             tokenizer,
             text_encoder,
@@ -226,6 +269,6 @@ impl Pipeline {
             resident_bytes: None,
             decode_cost: None,
             latent_colours: OnceLock::new(),
-        })
+        }
     }
 }

@@ -120,22 +120,36 @@ impl SpecialTokens {
             }
         };
         let named = named(&config, &listed).map_err(|name| broken(&shown, format_args!("{name:?} is not a token")))?;
-        let content = |name: &str| named.get(name).map(|token| token.content().to_string()).unwrap_or_default();
         for name in ["bos_token", "eos_token", "pad_token"] {
-            let token = content(name);
+            let token = content(&named, name);
             if !vocabulary.ids.contains_key(&token) && !listed.values().any(|listed| listed.content == token) {
                 return Err(broken(&vocabulary.shown, format_args!("the {name} {token:?} is not in the vocabulary")));
             }
         }
-        Ok(Self {
-            bos: content("bos_token"),
-            eos: content("eos_token"),
-            unk: content("unk_token"),
-            pad: content("pad_token"),
-            added: in_order(&config, listed, &named),
-            model_max_length,
-        })
+        Ok(Self { model_max_length, ..Self::settled(&config, listed, &named) })
     }
+
+    /// What CLIP has where no file says anything.
+    pub fn clip() -> Self {
+        let (config, listed) = (Config::new(), BTreeMap::new());
+        let named = named(&config, &listed).unwrap_or_default();
+        Self::settled(&config, listed, &named)
+    }
+
+    fn settled(config: &Config, listed: BTreeMap<u64, AddedToken>, named: &BTreeMap<&'static str, Given>) -> Self {
+        Self {
+            bos: content(named, "bos_token"),
+            eos: content(named, "eos_token"),
+            unk: content(named, "unk_token"),
+            pad: content(named, "pad_token"),
+            added: in_order(config, listed, named),
+            model_max_length: None,
+        }
+    }
+}
+
+fn content(named: &BTreeMap<&'static str, Given>, name: &str) -> String {
+    named.get(name).map(|token| token.content().to_string()).unwrap_or_default()
 }
 
 /// Older files call `extra_special_tokens` otherwise.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde::Deserialize;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::special::AddedToken;
 use crate::error::Result;
@@ -69,6 +70,17 @@ impl Vocabulary {
         let vocabulary = if json.exists() { Self::from_json(&json)? } else { Self::from_pair(folder)? };
         vocabulary.check()?;
         Ok(vocabulary)
+    }
+
+    /// Every byte, inside of a word and at its end, and CLIP's tokens that begin and end a text.
+    pub fn of_bytes() -> Self {
+        let mut letters: Vec<_> = ByteLevel::alphabet().into_iter().map(String::from).collect();
+        letters.sort_unstable();
+        let at_end: Vec<_> = letters.iter().map(|letter| format!("{letter}</w>")).collect();
+        let special = ["<|startoftext|>", "<|endoftext|>"].map(String::from);
+        let tokens = letters.into_iter().chain(at_end).chain(special);
+        let ids = tokens.zip(0..).collect();
+        Self { ids, merges: Vec::new(), added: BTreeMap::new(), shown: "the vocabulary of bytes".to_string() }
     }
 
     fn from_json(path: &Path) -> Result<Self> {

@@ -1,0 +1,84 @@
+"""A model's networks as OpenVINO's files, converted by torch's tracing: shapes are fixed, weights are the model's own.
+
+python -m benches.openvino_conversion FOLDER CACHE
+"""
+
+import importlib
+import json
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+from benches.engines import PROMPT
+from benches.parts import GUIDED, TIMESTEP
+
+TOKENS = "tokens.json"
+
+
+def converted(folder: Path, cache: Path) -> Path:
+    """Where the conversion of the model in `folder` is kept; it is whole where its tokens are."""
+    written = (folder / "model_index.json").stat().st_mtime_ns
+    return cache / f"openvino-{zlib.crc32(f'{folder.resolve()} {written}'.encode()):08x}"
+
+
+def main(folder: str, cache: str) -> None:
+    model, output = Path(folder), converted(Path(folder), Path(cache))
+    if (output / TOKENS).is_file():
+        return
+    print(f"converting {model} for OpenVINO into {output}", file=sys.stderr)
+    output.mkdir(parents=True, exist_ok=True)
+    _convert(model, output)
+
+
+def _convert(folder: Path, output: Path) -> None:
+    torch: Any = importlib.import_module("torch")
+    diffusers: Any = importlib.import_module("diffusers")
+    openvino: Any = importlib.import_module("openvino")
+
+    class UNet(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, sample: Any, timestep: Any, embeddings: Any) -> Any:  # noqa: ANN401
+            return pipe.unet(sample, timestep, embeddings, return_dict=False)[0]
+
+    class Decoder(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, latents: Any) -> Any:  # noqa: ANN401
+            return pipe.vae.decode(latents, return_dict=False)[0]
+
+    class TextEncoder(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, ids: Any) -> Any:  # noqa: ANN401
+            return pipe.text_encoder(ids, return_dict=False)[0]
+
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(
+        folder, torch_dtype=torch.float32, local_files_only=True, safety_checker=None
+    )
+    window = pipe.text_encoder.config.max_position_embeddings
+    tokenized = pipe.tokenizer(["", PROMPT], padding="max_length", max_length=window, truncation=True)
+    side, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
+    sample = torch.zeros(GUIDED, channels, side, side)
+    embeddings = torch.zeros(GUIDED, window, pipe.unet.config.cross_attention_dim)
+    networks: dict[str, tuple[Any, Any, Any]] = {
+        "text_encoder": (TextEncoder, pipe.text_encoder, (torch.tensor(tokenized.input_ids),)),
+        "unet": (UNet, pipe.unet, (sample, torch.tensor(TIMESTEP), embeddings)),
+        "vae_decoder": (Decoder, pipe.vae, (sample[:1],)),
+    }
+    for name, (wrapped, network, inputs) in networks.items():
+        wrapper = wrapped()
+        wrapper.network = network
+        with torch.inference_mode():
+            model = openvino.convert_model(
+                wrapper.eval(), example_input=inputs, input=[list(tensor.shape) for tensor in inputs]
+            )
+        openvino.save_model(model, output / f"{name}.xml", compress_to_fp16=_is_narrow(folder))
+    (output / TOKENS).write_text(json.dumps(tokenized.input_ids), encoding="utf-8")
+
+
+def _is_narrow(folder: Path) -> bool:
+    """Whether the checkpoint's weights are of 16 bits, so that nothing is lost in a file of 16 bits."""
+    safetensors: Any = importlib.import_module("safetensors")
+    (file,) = (folder / "unet").glob("*.safetensors")
+    with safetensors.safe_open(file, "pt") as tensors:
+        return all(tensors.get_slice(name).get_dtype() == "F16" for name in tensors.keys())  # noqa: SIM118
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
