@@ -152,8 +152,10 @@ class Generation:
         """Seconds by phase: encode, prepare, denoise, decode, total."""
     @property
     def peak_memory(self) -> dict[str, int]:
-        """The most bytes in use at one time in each phase, the model's own included, blocks under 1 MiB not: encode, prepare,
-        denoise, decode."""
+        """The most bytes in use at one time by phase: encode, prepare, denoise, decode.
+
+        The model's own are included, blocks under 1 MiB are not.
+        """
     @property
     def truncations(self) -> list[Truncation]: ...
     @property

@@ -46,9 +46,10 @@ class Pipeline:
         Args:
             path_or_alias: A folder in diffusers layout, or the alias of a model at hand.
             device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
-            dtype: f32, f16, bf16 or int8; auto is the device's best. On the CPU it is what products are made of: f32, bf16, or int8 in the UNet's linear layers;
-                auto takes bf16 where the CPU multiplies it faster and the model is as wide as the published ones, whose
-                pictures it changes by no more than an eye can miss, else f32.
+            dtype: f32, f16, bf16 or int8; auto is the device's best. On the CPU it is what products are made of: f32,
+                bf16, or int8 in the UNet's linear layers. auto takes bf16 there where the CPU multiplies it faster and
+                the model is as wide as the published ones, whose pictures it changes by no more than an eye can miss,
+                else f32.
             engine: `native` is ours, `candle` the reference that it is compared with, which takes only f32 on the CPU.
             num_threads: Threads that compute, 1 to 1024; None takes what SD_RBEE_THREADS says, else one for each core
                 that the process may use. A picture has the same bits on any number.

@@ -21,8 +21,8 @@ class GenerationResult:
         pixels: The same pictures in the engine's memory: `numpy.asarray(result.pixels[0])` copies nothing.
         seeds: Each picture's own seed; with it alone the same picture comes again.
         timings: Seconds by phase: encode, prepare, denoise, decode, total.
-        peak_memory: The most bytes, the model's own included, in use at one time in each phase: the text encoder computes in
-            encode, the UNet in denoise, the VAE in decode.
+        peak_memory: The most bytes, the model's own included, in use at one time in each phase: the text encoder
+            computes in encode, the UNet in denoise, the VAE in decode.
         truncations: Prompts that were longer than the model can read, and what it did not see.
         warnings: What was given and had no effect, in words.
         residency_events: What moved or grew in memory since the model was loaded; empty when nothing did.

@@ -63,7 +63,7 @@ def model_options(command: Decorated) -> Decorated:
             metavar="TYPE",
             default="auto",
             show_default=True,
-            help="f32, f16, bf16 or int8. On the CPU f32, bf16 or int8; auto is bf16 there where that is faster and the model is "
+            help="f32, f16, bf16 or int8; not f16 on the CPU. auto is bf16 there where that is faster and the model is "
             "wide enough, else f32.",
         ),
         click.option("--device", metavar="DEVICE", default="auto", show_default=True, help="cpu, cuda:0, metal:0 …"),
