@@ -17,7 +17,7 @@ enum Kernel {
 pub struct Geglu(GegluKernel);
 
 enum GegluKernel {
-    Cpu(cpu::Geglu),
+    Cpu(Box<cpu::Geglu>),
     Candle(candle_nn::Linear),
 }
 
@@ -79,7 +79,7 @@ impl Geglu {
             Ok((packed, bytes))
         })?;
         let candle = || GegluKernel::Candle(candle_nn::Linear::new(weight.clone(), Some(bias.clone())));
-        Ok(Self(packed.map_or_else(candle, GegluKernel::Cpu)))
+        Ok(Self(packed.map_or_else(candle, |packed| GegluKernel::Cpu(Box::new(packed)))))
     }
 
     /// (…, inputs) to (…, outputs).

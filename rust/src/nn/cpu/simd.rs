@@ -57,23 +57,20 @@ pub unsafe trait Simd: Copy {
 /// The machine has the vector's instructions.
 #[inline(always)]
 pub unsafe fn exp<V: Simd>(x: V) -> V {
-    macro_rules! splat {
-        // SAFETY: by the caller's promise.
-        ($value:expr) => {
-            unsafe { V::splat($value) }
-        };
+    // SAFETY: by the caller's promise.
+    unsafe {
+        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
+        let round = V::splat(12_582_912.0);
+        // In this order, what is no number stays none.
+        let x = V::splat(-87.0).max(x);
+        let n = x.mul_add(V::splat(std::f32::consts::LOG2_E), round).sub(round);
+        let r = n.mul_add(V::splat(2.121_944_4e-4), n.mul_add(V::splat(-0.693_359_4), x));
+        let mut p = V::splat(1.987_569_2e-4);
+        for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0] {
+            p = p.mul_add(r, V::splat(coefficient));
+        }
+        p.scale(n)
     }
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
-    let round = splat!(12_582_912.0);
-    // In this order, what is no number stays none.
-    let x = splat!(-87.0).max(x);
-    let n = x.mul_add(splat!(std::f32::consts::LOG2_E), round).sub(round);
-    let r = n.mul_add(splat!(2.121_944_4e-4), n.mul_add(splat!(-0.693_359_4), x));
-    let mut p = splat!(1.987_569_2e-4);
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0] {
-        p = p.mul_add(r, splat!(coefficient));
-    }
-    p.scale(n)
 }
 
 /// 2^x to 1.1e-4, by the polynomial of degree 3 whose relative error is the least of those that are 1 at 0: finer than bf16

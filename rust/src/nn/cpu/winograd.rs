@@ -94,6 +94,7 @@ unsafe fn input_tile<V: Simd, T: Transform<OUT, IN>, const OUT: usize, const IN:
 
 /// B^T d B for a vector of channels from `channel` on, where `load` gives d's positions.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "rows and columns change places")]
 unsafe fn input_vector<V: Simd, T: Transform<OUT, IN>, const OUT: usize, const IN: usize>(
     load: impl Fn(usize) -> V,
     channel: usize,
@@ -142,6 +143,7 @@ struct Outputs<'a> {
 /// # Safety
 /// The sums of each position are `width` numbers, `stride` apart; pixels, residuals and bias are good for as many.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "rows and columns change places")]
 unsafe fn output_tile<V: Simd, T: Transform<OUT, IN>, const OUT: usize, const IN: usize>(
     sums: *const f32,
     stride: usize,
@@ -311,6 +313,7 @@ pub fn method(products: Products, kernels: usize, side: Option<usize>) -> Method
 }
 
 /// G g G^T of one input and the outputs of a panel, position by position; zeros where `kernel` has none.
+#[expect(clippy::needless_range_loop, reason = "rows and columns change places")]
 fn transform_weights<'a, T: Transform<OUT, IN>, const OUT: usize, const IN: usize>(
     kernel: impl Fn(usize) -> Option<&'a [f32]>,
 ) -> Vec<[f32; PANEL]> {
