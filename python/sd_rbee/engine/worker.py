@@ -156,6 +156,13 @@ class Engine:
         with self._condition:
             return self._place(job) if job in self._waiting else None
 
+    def eta(self, job: Job) -> float | None:
+        """Estimated seconds to the job's end, those before it counted; None until something was measured."""
+        with self._condition:
+            left = self._seconds_left(job)
+            wait = self._place(job).eta if job in self._waiting else 0.0
+        return None if left is None or wait is None else wait + left
+
     def cancel(self, id: str) -> Job:
         """Stops a job, at once where it waits and within a step where it runs; nothing happens to one that ended.
 

@@ -10,15 +10,11 @@ from sd_rbee.engine.events import Complete, Failed
 from sd_rbee.errors import Cancelled
 from sd_rbee.server import sse
 from sd_rbee.server.bodies import read
-from sd_rbee.server.headers import JSON, PNG, STREAM, deadline, idempotency_key, preferred_type
+from sd_rbee.server.headers import JSON, OF_SUBMISSIONS, PNG, STREAM, deadline, idempotency_key, preferred_type
 from sd_rbee.server.schema import OF_JOBS, operation
 from sd_rbee.server.streams import EventStream, unless_reader_leaves
 from sd_rbee.server.worker import Worker
 
-_HEADERS = {
-    "Idempotency-Key": "The same key and the same request give the same job.",
-    "X-Deadline": "Milliseconds since the epoch after which nobody wants the result.",
-}
 _GIVES, _ERRORS = (STREAM, JSON, PNG), (406, *OF_JOBS)
 
 
@@ -30,7 +26,9 @@ class DrawingController(Controller):
     @post(
         "/execute",
         status_code=200,
-        operation_class=operation(body="execute", gives=_GIVES, headers=_HEADERS, errors=_ERRORS),
+        operation_class=operation(
+            body="execute", answer="Finished", gives=_GIVES, headers=OF_SUBMISSIONS, errors=_ERRORS
+        ),
     )
     async def execute(self, request: Request[Any, Any, Any], worker: Worker) -> Response[Any]:
         """Draws a prompt. `Accept` chooses: a stream of events, JSON, or the first picture as PNG."""
@@ -40,7 +38,9 @@ class DrawingController(Controller):
     @post(
         "/img2img",
         status_code=200,
-        operation_class=operation(body="img2img", gives=_GIVES, headers=_HEADERS, errors=_ERRORS),
+        operation_class=operation(
+            body="img2img", answer="Finished", gives=_GIVES, headers=OF_SUBMISSIONS, errors=_ERRORS
+        ),
     )
     async def img2img(self, request: Request[Any, Any, Any], worker: Worker) -> Response[Any]:
         """Draws after a picture; 501 where the model cannot."""
@@ -50,7 +50,9 @@ class DrawingController(Controller):
     @post(
         "/inpaint",
         status_code=200,
-        operation_class=operation(body="inpaint", gives=_GIVES, headers=_HEADERS, errors=_ERRORS),
+        operation_class=operation(
+            body="inpaint", answer="Finished", gives=_GIVES, headers=OF_SUBMISSIONS, errors=_ERRORS
+        ),
     )
     async def inpaint(self, request: Request[Any, Any, Any], worker: Worker) -> Response[Any]:
         """Draws a part of a picture anew; 501 where the model cannot."""

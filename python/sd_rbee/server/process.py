@@ -11,11 +11,12 @@ from collections.abc import Generator
 import uvicorn
 
 from sd_rbee.engine import Engine, EngineState
-from sd_rbee.errors import HiveError
+from sd_rbee.errors import HiveError, InvalidParamsError
 from sd_rbee.hive import HiveClient, Report
 from sd_rbee.pipeline import Pipeline
 from sd_rbee.server.app import create_app
 from sd_rbee.server.metrics import Metrics
+from sd_rbee.server.protocol import HttpProtocol
 from sd_rbee.server.worker import Worker
 from sd_rbee.settings import WorkerSettings
 
@@ -73,7 +74,7 @@ class Process:
             self._hear(number)
         config = uvicorn.Config(
             create_app(self._worker),
-            http="h11",
+            http=HttpProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -102,7 +103,12 @@ class Process:
             os._exit(0)
 
     def _load(self) -> Pipeline:
-        return Pipeline.load(self._settings.model, self._settings.device, self._settings.dtype)
+        try:
+            return Pipeline.load(self._settings.model, self._settings.device, self._settings.dtype)
+        except InvalidParamsError as error:
+            # A worker's command line has a flag for one dtype alone.
+            field = "use_f16" if error.field == "dtype" else error.field
+            raise InvalidParamsError(field, error.given, error.allowed) from None
 
     def _hear(self, number: signal.Signals) -> None:
         try:

@@ -25,6 +25,7 @@ from sd_rbee.engine.events import (
 )
 from sd_rbee.errors import Cancelled as CancelledError
 from sd_rbee.events import Progress
+from sd_rbee.server.answers import Finished
 from sd_rbee.server.errors import to_wire
 
 _KEEP_ALIVE = b": keep-alive\n\n"
@@ -45,7 +46,7 @@ def describe(job: Job, event: JobEvent) -> tuple[str, dict[str, Any]]:
             data = {**_progress(progress), "image": _base64(png), "format": "png"}
             return "preview", {"type": "preview", **data}
         case Complete():
-            return "complete", complete(job, event)
+            return "complete", dict(complete(job, event))
         case Failed(error):
             wire = to_wire(error)
             data = {"code": wire.code, "message": wire.message, "retriable": wire.retriable}
@@ -56,7 +57,7 @@ def describe(job: Job, event: JobEvent) -> tuple[str, dict[str, Any]]:
             return "error", {"type": "cancelled", **data}
 
 
-def complete(job: Job, event: Complete) -> dict[str, Any]:
+def complete(job: Job, event: Complete) -> Finished:
     """The finished pictures; `image` and `seed` are the first one's."""
     pictures = [_base64(png) for png in event.pngs]
     return {
