@@ -1,5 +1,6 @@
 """What a hive and a person may say when they start a worker, and how it ends when it cannot."""
 
+import json
 import socket
 import subprocess
 import time
@@ -182,6 +183,9 @@ def test_limits() -> None:
         (("--metal-device", 0, "--cuda-device", 0), "metal_device"),
         (("--device", 1), "device"),
         (("--host", "::"), "host"),
+        (("--allow-host", "*"), "allow_hosts"),
+        (("--allow-host", "worker.example:80"), "allow_hosts"),
+        (("--require-callback",), "require_callback"),
     ],
 )
 def test_a_flag_that_means_nothing_is_named(flags: tuple[object, ...], field: str) -> None:
@@ -331,3 +335,24 @@ def test_an_unwritable_log_file_is_said() -> None:
     code, lines, _ = ended("--port", 0, "--log-file", "/no/such/folder/log")
     assert (code, len(lines)) == (1, 1)
     assert "/no/such/folder" in lines[0]
+
+
+def test_f16_where_it_cannot_be_is_said_by_the_flags_name() -> None:
+    with WorkerProcess("--use-f16", "--backend", "cpu") as worker:
+        assert worker.end()[0] == 2
+        assert worker.lines[-1].startswith("sd-rbee: --use-f16: got f16, allowed is ")
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_the_failure_that_ends_a_worker_is_in_its_log_file_and_once_on_stderr(tmp_path: Path, taken: bool) -> None:
+    file, model = tmp_path / "worker.log", tmp_path / "model"
+    model.mkdir()
+    (model / "model_index.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        flags = ["--port", other.getsockname()[1]] if taken else ["--port", 0, "--model-path", model]
+        code, lines, _ = ended(*flags, "--log-file", file, env={"LLORCH_LOG_FORMAT": "json"})
+    assert code == (5 if taken else 3)
+    record = json.loads(file.read_text().splitlines()[-1])
+    assert (record["level"], record["event"]) == ("error", "failed")
+    assert lines[-1] == f"sd-rbee: {record['message']}"
+    assert sum(record["message"] in line for line in lines) == 1

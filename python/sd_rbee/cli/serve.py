@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from sd_rbee.cli.failures import message
 from sd_rbee.cli.options import State, debug_option
 from sd_rbee.cli.worker_settings import LEVELS, VERSIONS, Flags, worker_settings
 
@@ -75,6 +76,10 @@ def serve(context: click.Context, /, **_: object) -> None:
     logs.configure(
         level=settings.log_level, format=settings.log_format, file=settings.log_file, worker_id=settings.worker_id
     )
-    listener = bind(settings.host, settings.port)
-    click.echo(f"sd-rbee: serving {settings.model_version} on {address(listener)}", err=True)
-    serve_until_stopped(settings, listener)
+    try:
+        listener = bind(settings.host, settings.port)
+        click.echo(f"sd-rbee: serving {settings.model_version} on {address(listener)}", err=True)
+        serve_until_stopped(settings, listener)
+    except Exception as error:
+        logs.tell_file(message(error, context.command.params))
+        raise

@@ -16,6 +16,7 @@ VERSIONS = (models.DEFAULT, "v1-5", "v2-1", "xl", "turbo", "3-medium", "3.5-medi
 LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warning", "error": "error", "off": "critical"}
 # What hives take, and how to say it.
 _WORKER_ID = (re.compile(r"[A-Za-z0-9_-]{1,256}"), "1 to 256 letters, digits, _ and -")
+_HOST = (re.compile(r"[A-Za-z0-9._-]{1,253}"), "a host name, without a port")
 _MODEL_REF = (
     re.compile(r"(?!.*\.\./)[A-Za-z0-9_./:-]{1,512}"),
     "1 to 512 letters, digits, and _ . / : -, without ../",
@@ -77,6 +78,8 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
     if not _is_loopback(host) and token is None and not flags.insecure:
         allowed = "127.0.0.1 without a token; set SD_RBEE_API_TOKEN, or say --insecure"
         raise InvalidParamsError("host", host, allowed)
+    if flags.require_callback and flags.callback_url is None:
+        raise InvalidParamsError("require_callback", "no --callback-url", "a --callback-url to go with it")
     model = _model(flags)
     version = flags.sd_version or models.name(model)
     return WorkerSettings(
@@ -90,7 +93,7 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         port=flags.port,
         token=token,
         allow_origins=tuple(map(_origin, flags.allow_origins)),
-        allow_hosts=tuple(name.lower() for name in flags.allow_hosts),
+        allow_hosts=tuple(_matching("allow_hosts", name, *_HOST).lower() for name in flags.allow_hosts),
         limits=Limits(
             max_pixels=flags.max_pixels,
             max_steps=flags.max_steps,
