@@ -33,7 +33,7 @@ _PREFLIGHT = {
 class Guard:
     """An ASGI application around another, which lets through what may be answered.
 
-    It stands outside the router, so that a route that does not exist tells nobody so who may not ask.
+    It stands outside the router, so that only OPTIONS tells who may not ask which routes there are.
 
     Args:
         app: What is behind it.
