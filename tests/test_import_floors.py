@@ -28,7 +28,7 @@ PYTHON_FLOORS = [
     ["engine.__init__"],
     ["hive.client"],
     ["hive.__init__"],
-    ["server.__init__", "server.input_images", "server.requests"],
+    ["server.__init__", "server.connections", "server.input_images", "server.requests"],
     ["server.errors", "server.schema"],
     ["server.headers", "server.reference", "server.responses", "server.streams"],
     ["server.bodies", "server.guard", "server.metrics", "server.orders", "server.sse"],

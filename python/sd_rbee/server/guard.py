@@ -1,5 +1,6 @@
-"""What stands before every route: correlation ids, hosts and origins, the token, and the content type."""
+"""What stands before every route: correlation ids, hosts and origins, the token, the content type, stalled bodies."""
 
+import asyncio
 import hmac
 import ipaddress
 import re
@@ -8,7 +9,7 @@ import uuid
 
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from sd_rbee.server.errors import RequestError
 from sd_rbee.server.responses import send_error
@@ -83,7 +84,7 @@ class Guard:
         if scope["method"] == "HEAD" and scope["path"] in PUBLIC:
             # A probe's; the server in front leaves the body out.
             scope = {**scope, "method": "GET"}
-        await self._app(scope, receive, send_marked)
+        await self._app(scope, _in_time(receive, self._settings.patience_seconds), send_marked)
 
     def _check_source(self, headers: Headers) -> None:
         """Refuses names that somebody else's DNS could point here, and pages that may not call."""
@@ -117,6 +118,23 @@ def _check_content_type(headers: Headers) -> None:
     if kind != "application/json" and not (empty and not kind):
         message = "send JSON, with the content type application/json"
         raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", message, "Content-Type")
+
+
+def _in_time(receive: Receive, patience: float) -> Receive:
+    """`receive`, with a limit to the wait for each part of the body; none for the client's departure after it."""
+    whole = False
+
+    async def receive_in_time() -> ReceiveMessage:
+        nonlocal whole
+        try:
+            async with asyncio.timeout(None if whole else patience):
+                message = await receive()
+        except TimeoutError:
+            raise RequestError(408, "REQUEST_TIMEOUT", "the rest of the body has not come") from None
+        whole = message["type"] != "http.request" or not message["more_body"]
+        return message
+
+    return receive_in_time
 
 
 async def _answer_options(send: Send, preflight: list[tuple[bytes, bytes]]) -> None:

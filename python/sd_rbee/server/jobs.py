@@ -1,6 +1,7 @@
 """Jobs that outlive the connection that made them."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from litestar import Controller, Request, Response, delete, get, post
@@ -38,13 +39,13 @@ class JobsController(Controller):
     async def create(self, request: Request[Any, Any, Any], worker: Worker) -> dict[str, str]:
         """Puts a job into the queue, to be drawn whether or not anybody reads its stream."""
         order = await asyncio.to_thread(worker.orders.job, await read(request, "job"))
-        job = worker.engine.submit(order, key=idempotency_key(request), deadline=deadline(request))
+        job = worker.engine.submit(order, key=idempotency_key(request), deadline=deadline(request), detached=True)
         return {"job_id": job.id, "sse_url": f"/v1/jobs/{job.id}/stream"}
 
     @get("/v1/jobs/{job_id:str}", operation_class=_ONE)
     async def show(self, job_id: str, worker: Worker) -> dict[str, Any]:
         """Where the job is, and what it made."""
-        return _describe(worker.engine.job(job_id), worker.engine)
+        return await _describe(worker.engine.job(job_id), worker.engine)
 
     @get("/v1/jobs/{job_id:str}/stream", operation_class=_STREAM)
     async def stream(self, request: Request[Any, Any, Any], job_id: str, worker: Worker) -> Response[Any]:
@@ -59,7 +60,7 @@ class JobsController(Controller):
         return {"job_id": job.id, "status": job.state if job.over else "cancelled"}
 
 
-def _describe(job: Job, engine: Engine) -> dict[str, Any]:
+async def _describe(job: Job, engine: Engine) -> dict[str, Any]:
     place = engine.place(job)
     described: dict[str, Any] = {
         "job_id": job.id,
@@ -73,7 +74,7 @@ def _describe(job: Job, engine: Engine) -> dict[str, Any]:
         described["progress"] = sse.describe(job, job.progress)[1]
     end = None if job.log.end is None else job.log.end[1]
     if isinstance(end, Complete):
-        described["result"] = sse.complete(job, end)
+        described["result"] = await sse.aside(end, partial(sse.complete, job, end))
         job.collected = True
     elif isinstance(end, Failed):
         wire = to_wire(end.error)

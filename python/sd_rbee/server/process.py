@@ -15,6 +15,7 @@ from sd_rbee.errors import HiveError
 from sd_rbee.hive import HiveClient, Report
 from sd_rbee.pipeline import Pipeline
 from sd_rbee.server.app import create_app
+from sd_rbee.server.connections import patient_for
 from sd_rbee.server.metrics import Metrics
 from sd_rbee.server.worker import Worker
 from sd_rbee.settings import WorkerSettings
@@ -73,7 +74,7 @@ class Process:
             self._hear(number)
         config = uvicorn.Config(
             create_app(self._worker),
-            http="h11",
+            http=patient_for(self._settings.patience_seconds),
             log_config=None,
             access_log=False,
             lifespan="off",
