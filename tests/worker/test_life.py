@@ -1,5 +1,6 @@
 """A worker's life at its hardest: full load, signals in the midst of it, and no growth."""
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from clients import connect, draw, job_client_lines, request_bytes, stream, submit
 from serving import LONG, PATIENCE, SMALL, WorkerProcess, busy, idle, impatient, serving
+
+from sd_rbee.server.process import bind
 
 TINY = {**SMALL, "steps": 1}
 PROMPT_END = 2.0
@@ -196,3 +199,23 @@ def test_memory_does_not_grow_with_jobs() -> None:
 def draw_json(worker: WorkerProcess) -> None:
     body = {**TINY, "width": 16, "height": 16}
     assert worker.client.post("/execute", json=body, headers={"accept": "application/json"}).status_code == 200
+
+
+def test_small_packets_are_sent_at_once() -> None:
+    async def of_an_accepted_connection() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            line: socket.socket = writer.get_extra_info("socket")
+            accepted.set_result(line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = bind("127.0.0.1", 0)
+        async with await asyncio.start_server(look, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            async with asyncio.timeout(PATIENCE):
+                option = await accepted
+            writer.close()
+            return option
+
+    assert asyncio.run(of_an_accepted_connection()) != 0

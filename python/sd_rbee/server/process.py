@@ -186,7 +186,8 @@ def bind(host: str, port: int) -> socket.socket:
         OSError: The address or the port cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends at once only on what says that it is TCP; else the system may keep a packet for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
             # Only a port in its last minutes after a close is taken over, never one that is listened on.
