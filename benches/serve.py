@@ -17,7 +17,7 @@ from benches import models, report
 from benches.__main__ import cores, list_of, positive
 from benches.engines import PROMPT, SEED, Setting
 from benches.samples import Distribution
-from benches.served import ServedWorker, draw, step_arrivals
+from benches.served import ServedWorker, step_arrivals
 from sd_rbee.errors import SdRbeeError
 from sd_rbee.pipeline import Pipeline
 
@@ -36,9 +36,9 @@ def overhead(setting: Setting, repeat: int) -> Iterator[Distribution]:
     arguments = {"num_inference_steps": _SMALL["steps"], "width": 64, "height": 64, "seed": SEED}
     calls, requests = Distribution("small picture, pipeline call", "s"), Distribution("small picture, request", "s")
     added = Distribution("added by the worker", "s")
-    with ServedWorker(setting) as worker, contextlib.closing(worker.connect()) as connection:
+    with ServedWorker(setting) as worker:
         call = partial(pipeline.generate, PROMPT, **arguments)
-        request = partial(draw, connection, _SMALL)
+        request = partial(worker.draw, _SMALL)
         for turn in range(-5, 50 * repeat):
             seconds = _seconds(call), _seconds(request)
             # The first ones warm up.
@@ -52,9 +52,10 @@ def overhead(setting: Setting, repeat: int) -> Iterator[Distribution]:
 def events(setting: Setting, repeat: int) -> Iterator[Distribution]:
     """From the end of a step in the engine to its event at the client."""
     late = Distribution("event of a step, from its end", "s")
-    with ServedWorker(setting, stamping=True) as worker, contextlib.closing(worker.connect()) as connection:
+    with ServedWorker(setting, stamping=True) as worker:
         for _ in range(repeat):
-            arrivals = list(step_arrivals(connection, _WATCHED))
+            with contextlib.closing(worker.connect()) as connection:
+                arrivals = list(step_arrivals(connection, _WATCHED))
             late.samples += [at - end for at, end in zip(arrivals, worker.step_ends(), strict=True)]
     yield late
 
@@ -73,11 +74,11 @@ def health(setting: Setting, repeat: int) -> Iterator[Distribution]:
 
 def memory(setting: Setting, _repeat: int) -> Iterator[Distribution]:
     """Resident memory of a worker after few jobs and after many."""
-    with ServedWorker(setting) as worker, contextlib.closing(worker.connect()) as connection:
+    with ServedWorker(setting) as worker:
         done = 0
         for jobs in (_FEW_JOBS, _MANY_JOBS):
             while done < jobs:
-                draw(connection, _SMALL)
+                worker.draw(_SMALL)
                 done += 1
             yield Distribution(f"resident memory after {jobs} jobs", "MB", [worker.resident_bytes() / 1e6])
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 from benches.engines import ROOT, Setting
 
 _SERVING = re.compile(r"on http://([0-9.]+):([0-9]+)")
-_PATIENCE = 60.0
+_PATIENCE = 600.0
 
 
 class ServedWorker:
@@ -68,6 +68,15 @@ class ServedWorker:
             response.read()
             return response
 
+    def draw(self, body: Mapping[str, Any]) -> None:
+        """Draws on a connection of its own, and reads the finished result as JSON.
+
+        Raises:
+            OSError: There is none.
+        """
+        with contextlib.closing(self.connect()) as connection:
+            _post(connection, body, "application/json").read()
+
     def step_ends(self) -> list[float]:
         """Monotonic times at which the steps of the job that was drawn ended; once for each job, where it stamps."""
         assert self.process.stdout is not None
@@ -96,15 +105,6 @@ class ServedWorker:
     def _end(self) -> None:
         self.process.kill()
         self.process.communicate()
-
-
-def draw(connection: http.client.HTTPConnection, body: Mapping[str, Any]) -> None:
-    """Draws, and reads the finished result as JSON.
-
-    Raises:
-        OSError: There is none.
-    """
-    _post(connection, body, "application/json").read()
 
 
 def step_arrivals(connection: http.client.HTTPConnection, body: Mapping[str, Any]) -> Iterator[float]:
