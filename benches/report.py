@@ -58,24 +58,32 @@ def print_table(about: dict[str, object], comparisons: Sequence[Comparison], ski
     if not console.is_terminal:
         # What is piped away is read elsewhere: no figure is cut to a width that nobody has.
         console.width = 160
-    packages = about["packages"]
-    assert isinstance(packages, dict)
-    versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
-    console.print(f"{about['cpu']}, {about['threads']} threads; {versions}", highlight=False)
+    print_about(console, about)
     console.print(f"{about['model']}, {about['steps']} steps a picture, f32", highlight=False)
     console.print(table)
     for line in skipped:
         console.print(line, highlight=False, markup=False)
+    print_load(console, about)
+
+
+def print_about(console: Console, about: dict[str, object]) -> None:
+    packages = about["packages"]
+    assert isinstance(packages, dict)
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    console.print(f"{about['cpu']}, {about['threads']} threads; {versions}", highlight=False)
+
+
+def print_load(console: Console, about: dict[str, object]) -> None:
     load, threads = about["load_average"], about["threads"]
     if isinstance(load, float) and isinstance(threads, int) and load > threads / 2:
         console.print(f"The machine was busy when this began (load average {load:.1f}): take nothing from it.")
 
 
 def _cells(samples: list[float], unit: str) -> tuple[str, str]:
-    return _figure(min(samples), unit), _figure(median(samples), unit)
+    return figure(min(samples), unit), figure(median(samples), unit)
 
 
-def _figure(value: float, unit: str) -> str:
+def figure(value: float, unit: str) -> str:
     if unit == "MB":
         return f"{value:.0f} MB"
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"

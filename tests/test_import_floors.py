@@ -31,7 +31,7 @@ PYTHON_FLOORS = [
     ["server.__init__", "server.answers", "server.input_images", "server.requests"],
     ["server.errors", "server.schema"],
     ["server.headers", "server.protocol", "server.reference", "server.responses", "server.streams"],
-    ["server.bodies", "server.guard", "server.metrics", "server.orders", "server.sse"],
+    ["server.bodies", "server.connections", "server.guard", "server.metrics", "server.orders", "server.sse"],
     ["server.worker"],
     ["server.control", "server.drawing", "server.health", "server.jobs"],
     ["server.app"],

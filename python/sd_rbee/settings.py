@@ -64,6 +64,7 @@ class WorkerSettings:
         keep_jobs: How many ended jobs are kept.
         keep_bytes: How many bytes of pictures they may hold together.
         keep_alive_seconds: Silence of a stream before a comment keeps it alive.
+        patience_seconds: How long a client may owe a request's next bytes, or take nothing of what it is sent.
         log_file: Where logs go too.
         log_format: `text` or `json`.
         log_level: A level's name.
@@ -86,6 +87,7 @@ class WorkerSettings:
     keep_jobs: int = 64
     keep_bytes: int = 256 * MEBIBYTE
     keep_alive_seconds: float = 15.0
+    patience_seconds: float = 30.0
     log_file: Path | None = None
     log_format: str = "text"
     log_level: str = "info"

@@ -46,6 +46,7 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:  # noqa: AN
 @_option("--keep-seconds", type=click.FloatRange(0), default=600, show_default=True, help="How long results are kept.")
 @_option("--keep-jobs", type=click.IntRange(1, 10_000), default=64, show_default=True, help="Results kept at most.")
 @_option("--keep-alive-seconds", type=click.FloatRange(0.1), default=15, show_default=True, help="Silence of a stream.")
+@_option("--patience-seconds", type=click.FloatRange(0.1), default=30, show_default=True, help="With a stalled client.")
 @_option("--heartbeat-seconds", type=click.FloatRange(0.1), default=30, show_default=True, help="Between heartbeats.")
 @_option("--allow-origin", "allow_origins", multiple=True, help="A web origin that may call; may be repeated.")
 @_option("--allow-host", "allow_hosts", multiple=True, help="A host name to answer to; may be repeated.")

@@ -51,6 +51,7 @@ class Flags:
     keep_seconds: float
     keep_jobs: int
     keep_alive_seconds: float
+    patience_seconds: float
     heartbeat_seconds: float
     allow_origins: tuple[str, ...]
     allow_hosts: tuple[str, ...]
@@ -110,6 +111,7 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         keep_seconds=flags.keep_seconds,
         keep_jobs=flags.keep_jobs,
         keep_alive_seconds=flags.keep_alive_seconds,
+        patience_seconds=flags.patience_seconds,
         log_file=flags.log_file,
         log_format=flags.log_format,
         log_level=_level(flags.log_level, os.environ.get("RUST_LOG", "")),

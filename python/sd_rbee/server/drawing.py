@@ -1,6 +1,7 @@
 """The seed's endpoints: one request, one stream of events, or at will the finished result."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from litestar import Controller, Request, Response, post
@@ -77,10 +78,11 @@ async def _answer(request: Request[Any, Any, Any], worker: Worker, order: Order)
         raise Cancelled("the job was cancelled")
     if kind == PNG:
         return Response(ended.pngs[0], media_type=PNG, headers={**headers, "x-seed": str(ended.seeds[0])})
-    return Response(sse.complete(job, ended), media_type=JSON, headers=headers)
+    result = await sse.aside(ended, partial(sse.complete, job, ended))
+    return Response(result, media_type=JSON, headers=headers)
 
 
 def _abandon(job: Job, engine: Engine) -> None:
     """Stops a job that nobody waits for any more."""
-    if not job.over and job.log.readers == 0:
+    if not job.over and not job.detached and job.log.readers == 0:
         engine.cancel(job.id)

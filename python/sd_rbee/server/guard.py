@@ -1,5 +1,6 @@
-"""What stands before every route: correlation ids, hosts and origins, the token, and the content type."""
+"""What stands before every route: correlation ids, hosts and origins, the token, the content type, stalled bodies."""
 
+import asyncio
 import hmac
 import ipaddress
 import re
@@ -8,7 +9,7 @@ import uuid
 
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from sd_rbee.server.errors import RequestError
 from sd_rbee.server.responses import send_error
@@ -87,7 +88,7 @@ class Guard:
         if method == "HEAD" and takes_head:
             # The server in front leaves the body out.
             scope = {**scope, "method": "GET"}
-        await self._app(scope, receive, send_marked)
+        await self._app(scope, _in_time(receive, self._settings.patience_seconds), send_marked)
 
     def _check_source(self, headers: Headers) -> None:
         """Refuses names that somebody else's DNS could point here, and pages that may not call."""
@@ -131,6 +132,23 @@ def _check_content_type(headers: Headers) -> None:
 def _takes_head(path: str) -> bool:
     """Jobs do not: to be shown one's result counts as having had it, and its events last as long as it does."""
     return not path.startswith("/v1/jobs")
+
+
+def _in_time(receive: Receive, patience: float) -> Receive:
+    """`receive`, with a limit to the wait for each part of the body; none for the client's departure after it."""
+    whole = False
+
+    async def receive_in_time() -> ReceiveMessage:
+        nonlocal whole
+        try:
+            async with asyncio.timeout(None if whole else patience):
+                message = await receive()
+        except TimeoutError:
+            raise RequestError(408, "REQUEST_TIMEOUT", "the rest of the body has not come", retriable=True) from None
+        whole = message["type"] != "http.request" or not message["more_body"]
+        return message
+
+    return receive_in_time
 
 
 def _is_address(name: str) -> bool:

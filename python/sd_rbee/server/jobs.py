@@ -1,6 +1,7 @@
 """Jobs that outlive the connection that made them."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from litestar import Controller, Request, Response, delete, get, post, route
@@ -35,7 +36,7 @@ class JobsController(Controller):
     async def create(self, request: Request[Any, Any, Any], worker: Worker) -> JobCreated:
         """Puts a job into the queue, to be drawn whether or not anybody reads its stream."""
         order = await asyncio.to_thread(worker.orders.job, await read(request, "job"))
-        job = worker.engine.submit(order, key=idempotency_key(request), deadline=deadline(request))
+        job = worker.engine.submit(order, key=idempotency_key(request), deadline=deadline(request), detached=True)
         return {"job_id": job.id, "sse_url": f"/v1/jobs/{job.id}/stream"}
 
     @route("/v1/jobs/{job_id:str}", http_method="OPTIONS", status_code=204, include_in_schema=False)
@@ -46,7 +47,7 @@ class JobsController(Controller):
     @get("/v1/jobs/{job_id:str}", operation_class=_SHOW)
     async def show(self, job_id: str, worker: Worker) -> JobDescription:
         """Where the job is, and what it made."""
-        return _describe(worker.engine.job(job_id), worker.engine)
+        return await _describe(worker.engine.job(job_id), worker.engine)
 
     @get("/v1/jobs/{job_id:str}/stream", operation_class=_STREAM)
     async def stream(self, request: Request[Any, Any, Any], job_id: str, worker: Worker) -> Response[Any]:
@@ -61,7 +62,7 @@ class JobsController(Controller):
         return {"job_id": job.id, "status": job.state if job.over else State.CANCELLED}
 
 
-def _describe(job: Job, engine: Engine) -> JobDescription:
+async def _describe(job: Job, engine: Engine) -> JobDescription:
     place = engine.place(job)
     described: JobDescription = {
         "job_id": job.id,
@@ -75,7 +76,7 @@ def _describe(job: Job, engine: Engine) -> JobDescription:
         described["progress"] = sse.describe(job, job.progress)[1]
     end = None if job.log.end is None else job.log.end[1]
     if isinstance(end, Complete):
-        described["result"] = sse.complete(job, end)
+        described["result"] = await sse.aside(end, partial(sse.complete, job, end))
         job.collected = True
     elif isinstance(end, Failed):
         wire = to_wire(end.error)

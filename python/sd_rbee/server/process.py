@@ -15,8 +15,8 @@ from sd_rbee.errors import HiveError, InvalidParamsError
 from sd_rbee.hive import HiveClient, Report
 from sd_rbee.pipeline import Pipeline
 from sd_rbee.server.app import create_app
+from sd_rbee.server.connections import patient_for
 from sd_rbee.server.metrics import Metrics
-from sd_rbee.server.protocol import HttpProtocol
 from sd_rbee.server.worker import Worker
 from sd_rbee.settings import WorkerSettings
 
@@ -74,7 +74,7 @@ class Process:
             self._hear(number)
         config = uvicorn.Config(
             create_app(self._worker),
-            http=HttpProtocol,
+            http=patient_for(self._settings.patience_seconds),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -191,7 +191,8 @@ def bind(host: str, port: int) -> socket.socket:
         OSError: The address or the port cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends at once only on what says that it is TCP; else the system may keep a packet for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
             # Only a port in its last minutes after a close is taken over, never one that is listened on.
