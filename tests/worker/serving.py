@@ -27,7 +27,10 @@ TWINS = [
 SMALL: dict[str, Any] = {"prompt": "a robot", "steps": 2, "width": 64, "height": 64, "seed": 7}
 # Steps of a few hundred milliseconds each, and minutes of them: for what ends a job before it is done.
 LONG: dict[str, Any] = {"prompt": "a robot", "steps": 150, "width": 512, "height": 512, "num_samples": 8}
-PATIENCE = 20.0
+# Far more than anything takes: it ends only what hangs, on a busy machine too.
+PATIENCE = 60.0
+# What the contract leaves a worker between a signal and its end.
+PROMPT_END = 2.0
 QUEUE_SIZE = 30
 _SERVING = re.compile(r"sd-rbee: serving (\S+) on (http://\S+)")
 _PYTHON = "from sd_rbee.cli.worker import {name}; {name}()"
@@ -165,9 +168,9 @@ def shared() -> WorkerProcess:
 
 @functools.cache
 def impatient() -> WorkerProcess:
-    """A worker with room for many, a second's patience with a client, and two's with what it keeps."""
+    """A worker with room for many, and two seconds' patience with a client and with what it keeps."""
     worker = WorkerProcess(
-        *("--queue-size", QUEUE_SIZE, "--patience-seconds", 1, "--keep-alive-seconds", 0.2),
+        *("--queue-size", QUEUE_SIZE, "--patience-seconds", 2, "--keep-alive-seconds", 0.2),
         *("--keep-seconds", 2, "--keep-jobs", QUEUE_SIZE),
     )
     atexit.register(worker.kill)

@@ -2,7 +2,7 @@
 
 import pytest
 from clients import draw
-from mock_hive import HEARTBEAT, READY, Knobs, intervals, mock_hive, nobody
+from mock_hive import HEARTBEAT, READY, Knobs, mock_hive, nobody, spaced
 from serving import SMALL, WorkerProcess, serving
 
 from sd_rbee.hive import client as hive_client
@@ -16,7 +16,7 @@ def test_two_refusals_for_a_while_and_then_a_yes() -> None:
     with mock_hive(Knobs(statuses=[503, 503])) as hive, serving("--callback-url", hive.url) as worker:
         calls = hive.wait(READY, 3)
         assert [call.status for call in calls] == [503, 503, 200]
-        assert intervals(calls) == pytest.approx([1, 1], abs=0.4)
+        assert spaced(calls, 1, 1)
         assert hive.wait(HEARTBEAT)[0].status == 200
         assert serves(worker)
 

@@ -77,7 +77,7 @@ def test_a_reader_who_takes_his_time_gets_everything() -> None:
             part = line.recv(1 << 16)
             assert part, len(data)
             data += part
-            if time.monotonic() - begun < 2.5:
+            if time.monotonic() - begun < 3.5:
                 time.sleep(0.2)
     whole = re.sub(rb"\r\n[0-9a-f]+\r\n", b"", data)
     assert json.dumps(result["images"][-1]).encode() in whole
@@ -86,11 +86,11 @@ def test_a_reader_who_takes_his_time_gets_everything() -> None:
 def test_a_connection_without_a_request_is_closed() -> None:
     worker = impatient()
     for head in (b"", b"GET /health HTTP/1.1\r\nhost: a"):
+        begun = time.monotonic()
         with connect(worker) as line:
             line.sendall(head)
-            begun = time.monotonic()
             assert ends(line) == b""
-            assert 0.5 < time.monotonic() - begun < PATIENCE
+            assert 1.5 < time.monotonic() - begun < PATIENCE
 
 
 def test_a_head_that_drips_in_is_closed_too() -> None:
@@ -134,7 +134,7 @@ def test_a_body_that_comes_slowly_is_read() -> None:
         line.sendall(head)
         size = len(body) // 4 + 1
         for start in range(0, len(body), size):
-            time.sleep(0.4)
+            time.sleep(0.7)
             line.sendall(body[start : start + size])
         assert b"event: complete" in ends(line)
 
@@ -156,7 +156,8 @@ def test_however_a_client_leaves_its_job_ends_within_a_step(leave: Callable[[soc
             data += line.recv(1 << 16)
         job_id = data.partition(b'"job_id":"')[2].partition(b'"')[0].decode()
         leave(line)
-        assert wait_for_status(worker, job_id, "cancelled")["progress"]["step"] <= 3
+        # Steps that go by while the departure is on its way are the machine's; the job has more than a thousand.
+        assert wait_for_status(worker, job_id, "cancelled")["progress"]["step"] <= 6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts open files under /proc")
@@ -195,8 +196,8 @@ def test_the_reader_of_a_hives_job_may_leave_in_any_dialect() -> None:
 
 
 def test_a_client_that_wants_the_finished_result_may_leave_too() -> None:
-    worker = impatient()
+    worker, soon = impatient(), httpx.Timeout(PATIENCE, read=0.3)
     with busy(worker), httpx.Client(base_url=worker.url, trust_env=False) as client:
         with pytest.raises(httpx.ReadTimeout):
-            client.post("/execute", json=SMALL, headers={"accept": "image/png"}, timeout=0.3)
+            client.post("/execute", json=SMALL, headers={"accept": "image/png"}, timeout=soon)
         until(lambda: worker.client.get("/info").json()["queue"]["waiting"] == 0)
