@@ -190,15 +190,33 @@ def test_decision_5_heartbeats_come_every_30_seconds_unless_told_otherwise() -> 
 
 def test_decision_5_a_queen_hears_heartbeats_only_if_named() -> None:
     with mock_hive() as queen, serving("--queen-url", queen.url, "--heartbeat-seconds", 0.3) as worker:
-        calls = queen.wait(QUEEN, 2)
+        calls = queen.wait(QUEEN, len(queen.of(QUEEN)) + 2)
         assert all(call.status == 200 for call in calls)
         assert {call.path for call in queen.calls} == {QUEEN}
-        body = calls[0].body["worker"]
+        body = calls[-1].body["worker"]
         assert (body["port"], body["device"], body["status"]) == (worker.address[1], "cpu:0", "ready")
         with stream(worker, LONG) as events:
             next(event for event in events if event.name == "progress")
             count = len(queen.calls)
             assert queen.wait(QUEEN, count + 2)[-1].body["worker"]["status"] == "busy"
+
+
+def test_decision_5_a_queen_hears_of_the_start_and_of_the_end_at_once() -> None:
+    slow = str(Path(__file__).with_name("slow_worker.py"))
+    with mock_hive() as queen, WorkerProcess("--queen-url", queen.url, script=slow) as worker:
+        calls = queen.wait(QUEEN, 2)
+        draw(worker, SMALL)
+        worker.client.post("/shutdown")
+        assert worker.end()[0] == 0
+        calls = queen.wait(QUEEN, 3)
+        assert [call.body["worker"]["status"] for call in calls] == ["starting", "ready", "stopping"]
+        assert {call.body["worker"]["port"] for call in calls} == {worker.address[1]}
+
+
+def test_decision_5_a_queen_that_does_not_answer_does_not_hold_up_the_end() -> None:
+    with mock_hive(Knobs(delay=4, delayed=9)) as queen, serving("--queen-url", queen.url) as worker:
+        code, seconds = worker.stop()
+        assert (code, seconds < PROMPT_END) == (0, True)
 
 
 def test_decision_6_loopback_is_the_default_and_the_rest_asks_for_a_token() -> None:

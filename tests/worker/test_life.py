@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import connect, draw, job_client_lines, request_bytes, stream, submit
+from clients import connect, draw, encoded, job_client_lines, request_bytes, stream, submit
 from serving import LONG, PATIENCE, PROMPT_END, SMALL, WorkerProcess, busy, idle, impatient, serving
 
 from sd_rbee.server.process import bind
@@ -100,6 +101,16 @@ def test_a_reader_who_takes_nothing_does_not_hold_up_the_end() -> None:
         job = submit(worker, body)
         line.sendall(request_bytes(worker, "GET", f"/v1/jobs/{job}/stream"))
         draw(worker, SMALL)
+        code, seconds = worker.stop()
+        assert (code, seconds < PROMPT_END) == (0, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
+def test_work_that_does_not_come_back_is_left_behind() -> None:
+    with serving(script=str(Path(__file__).with_name("slow_worker.py"))) as worker, connect(worker) as line:
+        body = json.dumps({"prompt": "a robot", "image": encoded()}).encode()
+        line.sendall(request_bytes(worker, "POST", "/img2img", body))
+        worker.wait_for("asleep")
         code, seconds = worker.stop()
         assert (code, seconds < PROMPT_END) == (0, True)
 

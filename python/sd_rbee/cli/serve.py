@@ -112,5 +112,6 @@ def _serve(flags: Flags, backends: tuple[str, ...]) -> None:
         raise click.ClickException(f'{error.name} is not installed: pip install "sd-rbee[serve]"') from None
     settings = worker_settings(flags, backends)
     listener = bind(settings.host, settings.port)
-    click.echo(f"sd-rbee: serving {settings.model_version} on {address(listener)}", err=True)
-    serve(settings, listener)
+    said = f"sd-rbee: serving {settings.model_version} on {address(listener)}"
+    # Whoever reads it may send a signal at once.
+    serve(settings, listener, on_begun=lambda: click.echo(said, err=True))

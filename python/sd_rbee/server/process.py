@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 
 import uvicorn
 
@@ -21,8 +22,11 @@ from sd_rbee.server.worker import Worker
 from sd_rbee.settings import WorkerSettings
 
 _log = logging.getLogger("sd_rbee.server")
-_SECONDS_FOR_JOBS = 1.2
+# Together less than the two seconds after which a hive kills.
+_SECONDS_FOR_JOBS = 1.0
 _SECONDS_FOR_STREAMS = 0.5
+_SECONDS_FOR_FAREWELL = 1.0
+_SECONDS_FOR_ALL = 1.7
 _BACKLOG = 512
 
 
@@ -39,11 +43,13 @@ class Process:
     Args:
         settings: What it was told.
         listener: The socket that it listens on, bound.
+        on_begun: Called once signals end it in good order.
     """
 
-    def __init__(self, settings: WorkerSettings, listener: socket.socket) -> None:
+    def __init__(self, settings: WorkerSettings, listener: socket.socket, on_begun: Callable[[], object]) -> None:
         self._settings = settings
         self._listener = listener
+        self._on_begun = on_begun
         self._stopping = asyncio.Event()
         self._loaded = asyncio.Event()
         self._error: BaseException | None = None
@@ -72,6 +78,7 @@ class Process:
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             self._hear(number)
+        self._on_begun()
         config = uvicorn.Config(
             create_app(self._worker),
             http=patient_for(self._settings.patience_seconds),
@@ -90,10 +97,15 @@ class Process:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         _log.info("stopping", extra={"event": "stopping"})
         reporting.cancel()
+        if self._error is None:
+            # Threads that read a client's pictures would be waited for at the very end.
+            last = threading.Timer(_SECONDS_FOR_ALL, os._exit, (0,))
+            last.daemon = True
+            last.start()
         ended = await asyncio.to_thread(self._engine.close, _SECONDS_FOR_JOBS)
         # From here answers under way, streams with their last events among them, are finished and none begun.
         server.should_exit = True
-        await asyncio.wait((serving,), timeout=_SECONDS_FOR_STREAMS)
+        await asyncio.wait((serving, reporting), timeout=_SECONDS_FOR_STREAMS)
         if self._error is not None:
             raise self._error
         if not ended or not serving.done():
@@ -134,7 +146,6 @@ class Process:
         self.stop()
 
     async def _report(self) -> None:
-        await self._loaded.wait()
         hive, settings = self._settings.hive, self._settings
         if hive.callback_url is None and hive.queen_url is None:
             return
@@ -144,21 +155,25 @@ class Process:
             token=settings.token,
             heartbeat_seconds=hive.heartbeat_seconds,
         )
-        report = self._describe()
-        port = self._listener.getsockname()[1]
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(client.beat_queen(report, self._status, port))
+                tasks.create_task(client.beat_queen(self._describe, self._status, self._loaded))
+                await self._loaded.wait()
                 if hive.callback_url is not None:
+                    report = self._describe()
                     if await client.register(report):
                         tasks.create_task(client.beat_hive(report))
                     elif hive.required:
                         self._fail(HiveError("the hive has not taken the ready call"))
         finally:
+            # It comes here by being cancelled, at the end of the process.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SECONDS_FOR_FAREWELL):
+                    await client.tell_queen(self._describe(), "stopping")
             await client.close()
 
     def _status(self) -> str:
-        states = {EngineState.IDLE: "ready", EngineState.BUSY: "busy", EngineState.CLOSED: "stopping"}
+        states = {EngineState.IDLE: "ready", EngineState.BUSY: "busy"}
         return states.get(self._engine.state, "starting")
 
     def _describe(self) -> Report:
@@ -205,15 +220,20 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: WorkerSettings, listener: socket.socket) -> None:
+def serve(settings: WorkerSettings, listener: socket.socket, on_begun: Callable[[], object]) -> None:
     """Runs one worker until it is told to stop.
+
+    Args:
+        settings: What it was told.
+        listener: The socket that it listens on, bound.
+        on_begun: Called once signals end it in good order.
 
     Raises:
         SdRbeeError: As `Process.run`.
     """
 
     async def run() -> None:
-        await Process(settings, listener).run()
+        await Process(settings, listener, on_begun).run()
 
     asyncio.run(run())
 
