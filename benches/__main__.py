@@ -87,20 +87,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--parts",
-        type=_list_of(measure.PARTS),
+        type=list_of(measure.PARTS),
         default=measure.PARTS,
         metavar="A,B,…",
         help=f"of {', '.join(measure.PARTS)}",
     )
     parser.add_argument(
-        "--against", type=_list_of(OTHERS), default=OTHERS, metavar="A,B,…", help=f"of {', '.join(OTHERS)}"
+        "--against", type=list_of(OTHERS), default=OTHERS, metavar="A,B,…", help=f"of {', '.join(OTHERS)}"
     )
-    parser.add_argument("--ours", type=_list_of(OURS), default=OURS, metavar="A,B,…", help=f"of {', '.join(OURS)}")
-    parser.add_argument("--repeat", type=_positive, default=5, metavar="N", help="rounds; default: %(default)s")
-    parser.add_argument("--steps", type=_positive, metavar="N", help="of a picture; default: the model's own, else 4")
-    parser.add_argument(
-        "--threads", type=_positive, default=_cores(), metavar="N", help="of every engine; default: all"
-    )
+    parser.add_argument("--ours", type=list_of(OURS), default=OURS, metavar="A,B,…", help=f"of {', '.join(OURS)}")
+    parser.add_argument("--repeat", type=positive, default=5, metavar="N", help="rounds; default: %(default)s")
+    parser.add_argument("--steps", type=positive, metavar="N", help="of a picture; default: the model's own, else 4")
+    parser.add_argument("--threads", type=positive, default=cores(), metavar="N", help="of every engine; default: all")
     parser.add_argument(
         "--cache", type=Path, default=models.default_cache(), help="where random weights are kept; default: %(default)s"
     )
@@ -113,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
+def list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         chosen = text.split(",")
         if unknown := [each for each in chosen if each not in allowed]:
@@ -123,13 +121,13 @@ def _list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
     return parse
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"got {text}, allowed is a whole number from 1")
     return int(text)
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

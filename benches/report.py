@@ -46,7 +46,7 @@ def print_json(about: dict[str, object], comparisons: Sequence[Comparison], skip
 
 def print_markdown(about: dict[str, object], comparisons: Sequence[Comparison], skipped: Sequence[str]) -> None:
     """A table in Markdown: medians, ratios with their spread, shares of the peak."""
-    print(f"{_headline(about)}  \n{_subject(about, comparisons)}\n")
+    print(f"{headline(about)}  \n{_subject(about, comparisons)}\n")
     print("| part | ours | against | ours takes | the other | ratio | from - to | of peak | the other | apart |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for each in comparisons:
@@ -54,7 +54,7 @@ def print_markdown(about: dict[str, object], comparisons: Sequence[Comparison], 
         against = each.other.engine if each.other else ""
         cells = (each.part, each.native.engine, against, native, other, *_ratio(each), native_share, other_share)
         print(f"| {' | '.join((*cells, _apart(each)))} |")
-    for line in (*skipped, *_warnings(about)):
+    for line in (*skipped, *warnings(about)):
         print(f"\n{line}")
 
 
@@ -70,21 +70,23 @@ def print_table(about: dict[str, object], comparisons: Sequence[Comparison], ski
     if not console.is_terminal:
         # What is piped away is read elsewhere: no figure is cut to a width that nobody has.
         console.width = 200
-    console.print(_headline(about), highlight=False)
+    console.print(headline(about), highlight=False)
     console.print(_subject(about, comparisons), highlight=False)
     console.print(table)
-    for line in (*skipped, *_warnings(about)):
+    for line in (*skipped, *warnings(about)):
         console.print(line, highlight=False, markup=False)
 
 
-def _warnings(about: dict[str, object]) -> list[str]:
+def warnings(about: dict[str, object]) -> list[str]:
+    """What speaks against the figures."""
     load, threads = about["load_average"], about["threads"]
     if isinstance(load, float) and isinstance(threads, int) and load > threads / 2:
         return [f"The machine was busy when this began (load average {load:.1f}): take nothing from it."]
     return []
 
 
-def _headline(about: dict[str, object]) -> str:
+def headline(about: dict[str, object]) -> str:
+    """What computed: processor, instructions, threads, versions."""
     packages = about["packages"]
     assert isinstance(packages, dict)
     versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
@@ -113,7 +115,7 @@ def _apart(comparison: Comparison) -> str:
 def _cells(comparison: Comparison, side: Side) -> tuple[str, str, str]:
     """The best, the median, and the share of the machine's peak."""
     share = comparison.share(side)
-    best, middle = (_figure(value, comparison.unit) for value in (min(side.samples), median(side.samples)))
+    best, middle = (figure(value, comparison.unit) for value in (min(side.samples), median(side.samples)))
     return best, middle, "" if share is None else f"{100 * share:.0f} %"
 
 
@@ -126,7 +128,7 @@ def _peaks(comparisons: Sequence[Comparison]) -> str:
     return ", ".join(f"{peak / 1e9:.0f} GFLOP/s in {dtype}" for dtype, peak in sorted(peaks.items())) or "not probed"
 
 
-def _figure(value: float, unit: str) -> str:
+def figure(value: float, unit: str) -> str:
     if unit == "MB":
         return f"{value:.0f} MB"
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"

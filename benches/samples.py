@@ -78,6 +78,29 @@ class Comparison:
         return {"engine": side.engine, **_summary(side.samples), **peak}
 
 
+@dataclass
+class Distribution:
+    """One thing measured many times.
+
+    Attributes:
+        part: What was measured.
+        unit: Of the samples.
+        samples: In the order of measuring.
+    """
+
+    part: str
+    unit: Literal["s", "MB"]
+    samples: list[float] = field(default_factory=list)
+
+    def at(self, share: float) -> float:
+        """The smallest sample that this share of all, 0 to 1, does not exceed."""
+        return sorted(self.samples)[max(0, math.ceil(share * len(self.samples)) - 1)]
+
+    def as_json(self) -> dict[str, object]:
+        percentiles = {"p50": self.at(0.5), "p99": self.at(0.99)}
+        return {"part": self.part, "unit": self.unit, **percentiles, **_summary(self.samples)}
+
+
 def _summary(samples: list[float]) -> dict[str, object]:
     return {"min": min(samples), "median": median(samples), "max": max(samples), "samples": samples}
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from benches.engines import ENGINES, OTHERS, opponents
-from benches.samples import Comparison, Side, relative_rms
+from benches.samples import Comparison, Distribution, Side, relative_rms
 
 ROOT = Path(__file__).parent.parent
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benches", *arguments]
+def bench(*arguments: str, module: str = "benches") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -89,6 +89,23 @@ def test_wrong_arguments_are_named(arguments: tuple[str, str]) -> None:
     done = bench(*arguments)
     assert done.returncode == 2
     assert f"{arguments[0]}: " in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+def test_a_worker_is_measured_from_its_steps_to_its_end() -> None:
+    done = bench("--parts", "events,end", "--repeat", "1", "--json", module="benches.serve")
+    assert done.returncode == 0, done.stderr
+    events, end = json.loads(done.stdout)["measured"]
+    assert len(events["samples"]) == 100
+    # No event comes before its step has ended, which is what makes two processes' clocks one.
+    assert 0 < events["min"] <= events["p50"] <= events["p99"] <= events["max"]
+    assert [end["part"], len(end["samples"])] == ["SIGTERM to exit, drawing", 2]
+
+
+def test_percentiles_are_samples() -> None:
+    measured = Distribution("event", "s", [float(value) for value in range(200, 0, -1)])
+    assert [measured.at(share) for share in (0, 0.5, 0.99, 1)] == [1, 100, 198, 200]
+    assert Distribution("memory", "MB", [3.0]).at(0.99) == 3
 
 
 def test_ratios_are_taken_round_by_round() -> None:

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+_FAILED = "failed"
+
 
 class _JsonFormatter(logging.Formatter):
     def __init__(self, worker_id: str) -> None:
@@ -40,7 +42,9 @@ def configure(*, level: str, format: str, file: Path | None, worker_id: str) -> 
     """
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     formatter = _JsonFormatter(worker_id) if format == "json" else text
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.addFilter(lambda record: getattr(record, "event", None) != _FAILED)
+    handlers: list[logging.Handler] = [to_stderr]
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
     for handler in handlers:
@@ -51,3 +55,8 @@ def configure(*, level: str, format: str, file: Path | None, worker_id: str) -> 
     wanted = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(max(logging.WARNING, wanted))
     logging.getLogger("sd_rbee").setLevel(wanted)
+
+
+def tell_file(text: str) -> None:
+    """Logs the failure that ends the process to the file alone: on stderr the command line says it in its own words."""
+    logging.getLogger("sd_rbee").error(text, extra={"event": _FAILED})

@@ -1,17 +1,20 @@
 """Which model a name or a path means."""
 
+import json
 import os
 from pathlib import Path
 
 from sd_rbee.errors import InvalidParamsError, ModelNotFoundError
 
 DEFAULT = "pollen"
+_INDEX = "model_index.json"
+_MAX_INDEX_BYTES = 1 << 20
 _EMBEDDED = {DEFAULT: Path(__file__).parent / "pollen"}
 
 
 def available() -> dict[str, Path]:
     """The models at hand, by alias."""
-    return {alias: folder for alias, folder in _EMBEDDED.items() if (folder / "model_index.json").is_file()}
+    return {alias: folder for alias, folder in _EMBEDDED.items() if (folder / _INDEX).is_file()}
 
 
 def resolve(model: str | os.PathLike[str]) -> Path:
@@ -45,6 +48,17 @@ def resolve(model: str | os.PathLike[str]) -> Path:
 def name(model: str | os.PathLike[str]) -> str:
     """What a model is called in a picture's metadata: its alias, or its folder's name without the way there."""
     return model if isinstance(model, str) and model in _EMBEDDED else resolve(model).resolve().name
+
+
+def pipeline_class(model: str | os.PathLike[str]) -> str | None:
+    """The class of diffusers that the model says it is for; None where it says none, which loading it will tell of."""
+    try:
+        with (resolve(model) / _INDEX).open("rb") as file:
+            index = json.loads(file.read(_MAX_INDEX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    name = index.get("_class_name") if isinstance(index, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def has_own_defaults(model: str | os.PathLike[str]) -> bool:

@@ -1,7 +1,6 @@
 """What a worker is told at its start."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 MEBIBYTE = 1 << 20
 
@@ -65,9 +64,7 @@ class WorkerSettings:
         keep_jobs: How many ended jobs are kept.
         keep_bytes: How many bytes of pictures they may hold together.
         keep_alive_seconds: Silence of a stream before a comment keeps it alive.
-        log_file: Where logs go too.
-        log_format: `text` or `json`.
-        log_level: A level's name.
+        patience_seconds: How long a client may owe a request's next bytes, or take nothing of what it is sent.
     """
 
     worker_id: str
@@ -88,6 +85,4 @@ class WorkerSettings:
     keep_jobs: int = 64
     keep_bytes: int = 256 * MEBIBYTE
     keep_alive_seconds: float = 15.0
-    log_file: Path | None = None
-    log_format: str = "text"
-    log_level: str = "info"
+    patience_seconds: float = 30.0

@@ -27,7 +27,11 @@ TWINS = [
 SMALL: dict[str, Any] = {"prompt": "a robot", "steps": 2, "width": 64, "height": 64, "seed": 7}
 # Steps of a few hundred milliseconds each, and minutes of them: for what ends a job before it is done.
 LONG: dict[str, Any] = {"prompt": "a robot", "steps": 150, "width": 512, "height": 512, "num_samples": 8}
-PATIENCE = 20.0
+# Far more than anything takes: it ends only what hangs, on a busy machine too.
+PATIENCE = 60.0
+# What the contract leaves a worker between a signal and its end.
+PROMPT_END = 2.0
+QUEUE_SIZE = 30
 _SERVING = re.compile(r"sd-rbee: serving (\S+) on (http://\S+)")
 _PYTHON = "from sd_rbee.cli.worker import {name}; {name}()"
 
@@ -160,6 +164,33 @@ def shared() -> WorkerProcess:
     )
     atexit.register(worker.kill)
     return worker.ready()
+
+
+@functools.cache
+def impatient() -> WorkerProcess:
+    """A worker with room for many, and two seconds' patience with a client and with what it keeps."""
+    worker = WorkerProcess(
+        *("--queue-size", QUEUE_SIZE, "--patience-seconds", 2, "--keep-alive-seconds", 0.2),
+        *("--keep-seconds", 2, "--keep-jobs", QUEUE_SIZE),
+    )
+    atexit.register(worker.kill)
+    return worker.ready()
+
+
+@contextlib.contextmanager
+def busy(worker: WorkerProcess) -> Iterator[str]:
+    """Keeps the worker drawing for as long as the block takes; the job's id."""
+    with httpx.Client(base_url=worker.url, timeout=PATIENCE, trust_env=False) as client:
+        body = {"operation": "image_generation", "hive_id": "hive-1", "model": "pollen", **LONG}
+        job = client.post("/v1/jobs", json=body).raise_for_status().json()["job_id"]
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while client.get(f"/v1/jobs/{job}").json()["status"] != "running":
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield job
+        finally:
+            client.delete(f"/v1/jobs/{job}")
 
 
 @contextlib.contextmanager

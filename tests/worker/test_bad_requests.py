@@ -99,6 +99,16 @@ def test_a_bad_field_is_named(path: str, change: dict[str, Any], field: str) -> 
     assert field in message or "unknown" in message
 
 
+@pytest.mark.parametrize("name", ["", "x" * 79, "x" * 10_000, "a`b", "é" * 100, "two\nlines"])
+def test_an_unknown_field_is_named_whatever_its_name(name: str) -> None:
+    response = shared().client.post("/execute", json={**SMALL, name: 1})
+    assert response.json()["error"]["field"] == (name if len(name) <= 80 else name[:79] + "…")
+
+
+def test_a_query_is_not_passed_over() -> None:
+    refused(shared().client.post("/execute?steps=2", json=SMALL), 422, "INVALID_REQUEST", "steps")
+
+
 def test_a_missing_prompt_is_named() -> None:
     refused(shared().client.post("/execute", json={}), 422, "INVALID_REQUEST", "prompt")
 

@@ -1,5 +1,7 @@
 """What a hive and a person may say when they start a worker, and how it ends when it cannot."""
 
+import contextlib
+import json
 import socket
 import subprocess
 import time
@@ -10,11 +12,11 @@ import click
 import pytest
 from clients import draw
 from mock_hive import READY, mock_hive, nobody
-from serving import SMALL, TWINS, WorkerProcess, argv, environment, serving
+from serving import PATIENCE, SMALL, TWINS, WorkerProcess, argv, environment, serving
 
 from sd_rbee.backend import native
 from sd_rbee.cli.serve import serve
-from sd_rbee.cli.worker_settings import Flags, worker_settings
+from sd_rbee.cli.worker_settings import VERSIONS, Flags, worker_settings
 from sd_rbee.errors import DeviceError, InvalidParamsError
 from sd_rbee.settings import Limits, WorkerSettings
 
@@ -27,8 +29,8 @@ def _no_twins(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-# Half a second on an idle machine, more on a busy one; to load or to call a hive before failing would take longer.
-AT_ONCE = 5.0
+# Half a second on an idle machine, many times that on a busy one; the tries to call a hive would take longer.
+AT_ONCE = 15.0
 
 
 def settings(*flags: object, backends: tuple[str, ...] = ANY) -> WorkerSettings:
@@ -41,7 +43,7 @@ def ended(*flags: object, env: dict[str, str] | None = None, script: str = "") -
     """Exit code, lines and seconds of a worker that cannot start."""
     begun = time.monotonic()
     done = subprocess.run(
-        argv(*flags, script=script), env=environment(env), capture_output=True, text=True, timeout=30, check=False
+        argv(*flags, script=script), env=environment(env), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert not done.stdout
     return done.returncode, done.stderr.splitlines(), time.monotonic() - begun
@@ -207,6 +209,11 @@ def test_limits() -> None:
         (("--metal-device", 0, "--cuda-device", 0), "metal_device"),
         (("--device", 1), "device"),
         (("--host", "::"), "host"),
+        (("--allow-host", "*"), "allow_hosts"),
+        (("--allow-host", "worker.example:80"), "allow_hosts"),
+        (("--require-callback",), "require_callback"),
+        (("--sd-version", "xl", "--model-path", "pollen"), "sd_version"),
+        (("--sd-version", "3-medium", "--model-path", "pollen"), "sd_version"),
     ],
 )
 def test_a_flag_that_means_nothing_is_named(flags: tuple[object, ...], field: str) -> None:
@@ -312,7 +319,12 @@ def test_a_script_refuses_a_device_that_it_is_not_for(script: str, flags: list[o
 @pytest.mark.parametrize("script", ["", "any_device", "cpu", "cuda", "metal"])
 def test_build_info_alone_says_release(script: str) -> None:
     done = subprocess.run(
-        argv("--build-info", script=script), env=environment(), capture_output=True, text=True, timeout=30, check=False
+        argv("--build-info", script=script),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "release\n", "")
 
@@ -356,3 +368,69 @@ def test_an_unwritable_log_file_is_said() -> None:
     code, lines, _ = ended("--port", 0, "--log-file", "/no/such/folder/log")
     assert (code, len(lines)) == (1, 1)
     assert "/no/such/folder" in lines[0]
+
+
+def test_f16_where_it_cannot_be_is_said_by_the_flags_name() -> None:
+    with WorkerProcess("--use-f16", "--backend", "cpu") as worker:
+        assert worker.end()[0] == 2
+        assert worker.lines[-1].startswith("sd-rbee: --use-f16: got f16, allowed is ")
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_the_failure_that_ends_a_worker_is_in_its_log_file_and_once_on_stderr(tmp_path: Path, taken: bool) -> None:
+    file, model = tmp_path / "worker.log", tmp_path / "model"
+    model.mkdir()
+    (model / "model_index.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        flags = ["--port", other.getsockname()[1]] if taken else ["--port", 0, "--model-path", model]
+        code, lines, _ = ended(*flags, "--log-file", file, env={"LLORCH_LOG_FORMAT": "json"})
+    assert code == (5 if taken else 3)
+    record = json.loads(file.read_text().splitlines()[-1])
+    assert (record["level"], record["event"]) == ("error", "failed")
+    assert lines[-1] == f"sd-rbee: {record['message']}"
+    assert sum(record["message"] in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--port", "x"], 2, "Invalid value for '--port'"),
+        (["--unknown"], 2, "No such option"),
+        (["--log-format", "xml"], 2, "Invalid value for '--log-format'"),
+        (["--require-callback"], 2, "--require-callback: got "),
+        (["--model-path", "/no/such/model"], 3, "no model "),
+        (["--cuda-device", 7], 4, "cuda:7 is not there"),
+    ],
+)
+def test_a_command_line_that_means_nothing_is_in_the_log_file_too(
+    tmp_path: Path, flags: list[object], code: int, said: str
+) -> None:
+    file = tmp_path / "worker.log"
+    given = [*flags, "--log-file", file, "--worker-id", "w-7"]
+    found, lines, _ = ended(*given, *([] if "--port" in flags else ["--port", 0]), env={"LLORCH_LOG_FORMAT": "json"})
+    assert found == code
+    [line] = file.read_text().splitlines()
+    assert said in line
+    assert sum(said in line for line in lines) == 1
+    if "--log-format" not in flags:
+        record = json.loads(line)
+        assert (record["worker_id"], record["level"], record["event"]) == ("w-7", "error", "failed")
+        assert lines[-1].endswith(record["message"])
+
+
+def test_a_version_is_the_operators_word_where_the_model_does_not_contradict_it(tmp_path: Path) -> None:
+    def versions_of(index: str) -> set[str]:
+        (tmp_path / "model_index.json").write_text(index)
+        taken = set()
+        for version in VERSIONS:
+            with contextlib.suppress(InvalidParamsError):
+                taken.add(settings("--sd-version", version, "--model-path", tmp_path).model_version)
+        return taken
+
+    assert versions_of('{"_class_name": "StableDiffusionPipeline"}') == {"v1-5", "v2-1", "turbo"}
+    assert versions_of('{"_class_name": "StableDiffusionXLPipeline"}') == {"xl", "turbo"}
+    assert versions_of('{"_class_name": "StableDiffusion3Pipeline"}') == set(VERSIONS[-4:])
+    # What cannot be loaded is told when it is loaded.
+    for index in ('{"_class_name": "OtherPipeline"}', "[]", "{", "[" * 100_000, '{"_class_name": 1}'):
+        assert versions_of(index) == set(VERSIONS) - {"pollen"}
+    assert settings("--sd-version", "pollen").model_version == "pollen"

@@ -3,12 +3,13 @@
 import io
 import json
 import re
+import time
 from typing import Any
 
 import pytest
 from clients import draw, exchange, job_events, picture, submit, wait_for_status
 from PIL import Image
-from serving import LONG, SMALL, idle, shared
+from serving import LONG, SMALL, idle, serving, shared
 
 import sd_rbee
 
@@ -57,6 +58,8 @@ def test_metrics_count_jobs_by_their_end() -> None:
     draw(worker, SMALL)
     assert completed() == before + 1
     response = worker.client.get("/metrics")
+    assert all(f'outcome="{end}"' in response.text for end in ("completed", "failed", "cancelled"))
+    assert "_created" not in response.text
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     for name in ("worker_vram_bytes", "worker_inference_duration_ms_bucket", "worker_uptime_seconds", "worker_ready 1"):
         assert name in response.text
@@ -96,7 +99,10 @@ def test_the_schema_names_every_route_and_every_field() -> None:
     assert references <= set(schema["components"]["schemas"])
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/v1/health", "/v1/ready"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/health", "/ready", "/v1/health", "/v1/ready", "/info", "/metrics", "/schema", "/schema/openapi.json"],
+)
 def test_probes_may_ask_for_the_head_alone(path: str) -> None:
     status, headers, body = exchange(shared(), "HEAD", path)
     assert (status, body) == (200, b"")
@@ -118,6 +124,38 @@ def test_the_same_picture_as_events_as_json_and_as_png() -> None:
     expected = sd_rbee.generate("a robot", num_inference_steps=2, width=64, height=64, seed=7)
     assert drawn.tobytes() == expected.images[0].tobytes()
     assert drawn.info["parameters"] == expected.images[0].info["parameters"]
+
+
+def test_what_is_missing_under_the_schema_is_an_error_as_everywhere() -> None:
+    response = shared().client.get("/schema/swagger")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "NOT_FOUND")
+
+
+def test_a_limit_below_the_models_default_is_the_default() -> None:
+    with serving("--max-steps", 2) as worker:
+        assert worker.client.get("/info").json()["defaults"]["steps"] == 2
+        size = {"prompt": "a robot", "width": 64, "height": 64}
+        assert draw(worker, size)[-1].name == "complete"
+        assert job_events(worker, submit(worker, size))[1] == "[DONE]"
+        fields = worker.client.get("/schema/openapi.json").json()["components"]["schemas"]["ExecuteRequest"]
+        assert fields["properties"]["steps"]["anyOf"][0] == {"type": "integer", "minimum": 1, "maximum": 2}
+        assert fields["properties"]["width"]["anyOf"][0]["multipleOf"] == 8
+
+
+def test_a_waiting_jobs_eta_is_to_its_own_end() -> None:
+    worker = shared()
+    draw(worker, SMALL)
+    jobs = [submit(worker, LONG) for _ in range(2)]
+    try:
+        while (first := worker.client.get(f"/v1/jobs/{jobs[0]}").json())["eta_seconds"] is None:
+            time.sleep(0.05)
+        second = worker.client.get(f"/v1/jobs/{jobs[1]}").json()
+        assert (second["status"], second["position"]) == ("queued", 1)
+        assert second["eta_seconds"] > first["eta_seconds"]
+    finally:
+        for job_id in jobs:
+            worker.client.delete(f"/v1/jobs/{job_id}")
+        idle(worker)
 
 
 @pytest.mark.parametrize(

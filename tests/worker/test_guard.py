@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping
 
 import pytest
-from clients import exchange
+from clients import connect, exchange
 from serving import SMALL, WorkerProcess, serving, shared
 
 BODY = json.dumps(SMALL).encode()
@@ -46,12 +46,26 @@ def test_the_workers_own_pages_may_ask() -> None:
     assert code(shared(), "GET", "/info", {"origin": shared().url}) == (200, "")
 
 
-def test_options_is_answered_for_any_route() -> None:
-    for path in ("/execute", "/v1/jobs", "/health"):
-        status, headers, body = exchange(shared(), "OPTIONS", path)
-        assert (status, body) == (204, b"")
-        assert "POST" in headers["allow"]
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/execute", "OPTIONS, POST"),
+        ("/v1/jobs", "OPTIONS, POST"),
+        ("/v1/jobs/job-1", "DELETE, GET, OPTIONS"),
+        ("/v1/jobs/job-1/stream", "GET, OPTIONS"),
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/schema", "GET, HEAD, OPTIONS"),
+        ("/shutdown", "OPTIONS, POST"),
+    ],
+)
+def test_options_and_wrong_methods_tell_the_right_ones(path: str, methods: str) -> None:
+    for method, expected in (("OPTIONS", 204), ("PUT", 405)):
+        status, headers, body = exchange(shared(), method, path)
+        assert (status, ", ".join(sorted(headers["allow"].split(", ")))) == (expected, methods)
         assert not any(name.startswith("access-control") for name in headers)
+        if method == "PUT":
+            assert json.loads(body)["error"]["code"] == "METHOD_NOT_ALLOWED"
+    assert code(shared(), "OPTIONS", "/no/such/route", {}) == (404, "NOT_FOUND")
 
 
 def test_origins_and_hosts_that_are_allowed() -> None:
@@ -78,8 +92,34 @@ def test_a_body_that_is_not_called_json_is_415(kind: str) -> None:
     assert code(shared(), "POST", "/execute", {"content-type": kind}, BODY) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
 
-def test_json_may_name_its_charset() -> None:
-    assert code(shared(), "POST", "/execute", {"content-type": "Application/JSON; charset=utf-8"}, BODY) == (200, "")
+@pytest.mark.parametrize("charset", ["utf-8", '"UTF-8"', "us-ascii"])
+def test_json_may_name_its_charset(charset: str) -> None:
+    kind = f"Application/JSON; charset={charset}"
+    assert code(shared(), "POST", "/execute", {"content-type": kind}, BODY) == (200, "")
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ({"content-type": "application/json; charset=utf-16"}, "Content-Type"),
+        ({"content-type": "application/json;CHARSET=latin-1"}, "Content-Type"),
+        ({"content-encoding": "gzip"}, "Content-Encoding"),
+    ],
+)
+def test_json_in_another_dress_is_415_and_says_which(headers: dict[str, str], field: str) -> None:
+    status, _, body = exchange(shared(), "POST", "/execute", BODY, headers)
+    assert (status, json.loads(body)["error"]["field"]) == (415, field)
+
+
+def test_what_is_no_http_is_an_error_of_the_same_shape() -> None:
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"POST /execute HTTP/1.1\r\nhost: localhost\r\ncontent-length: x\r\n\r\n"):
+        with connect(shared()) as line:
+            line.sendall(data)
+            head, _, body = b"".join(iter(lambda: line.recv(65536), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        error = json.loads(body)["error"]
+        assert error["code"] == "INVALID_HTTP"
+        assert error["correlation_id"].encode() in head
 
 
 def test_a_correlation_id_is_echoed_or_made() -> None:
@@ -91,9 +131,3 @@ def test_a_correlation_id_is_echoed_or_made() -> None:
         made = exchange(shared(), "GET", "/health", headers={"x-correlation-id": odd})[1]["x-correlation-id"]
         assert str(uuid.UUID(made)) == made != given or odd.strip() == given
     assert exchange(shared(), "GET", "/health")[1]["x-content-type-options"] == "nosniff"
-
-
-def test_wrong_methods_name_the_right_ones() -> None:
-    status, headers, body = exchange(shared(), "GET", "/execute")
-    assert (status, json.loads(body)["error"]["code"]) == (405, "METHOD_NOT_ALLOWED")
-    assert "POST" in headers["allow"]

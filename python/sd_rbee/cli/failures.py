@@ -32,6 +32,8 @@ def message(error: BaseException, parameters: Sequence[click.Parameter]) -> str:
         text = f"{spelled.get(error.field, error.field)}: got {error.given}, allowed is {error.allowed}"
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    elif isinstance(error, click.ClickException):
+        text = error.format_message()
     elif exit_code(error) == 130:
         text = "cancelled"
     else:

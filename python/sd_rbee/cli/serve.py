@@ -1,13 +1,15 @@
 """`sd-rbee serve`, and the names that hives start a worker by."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sd_rbee.cli.failures import message
 from sd_rbee.cli.options import State, debug_option
-from sd_rbee.cli.worker_settings import LEVELS, VERSIONS, Flags, worker_settings
+from sd_rbee.cli.worker_settings import LEVELS, VERSIONS, Flags, configure_logs, worker_settings
 
 
 def _print_build(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -20,7 +22,38 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:  # noqa: AN
     return click.option(*names, show_envvar="envvar" in attributes, **attributes)
 
 
-@click.command()
+class _ServeCommand(click.Command):
+    """Tells the log file too what is wrong with a command line: hives do not all keep what goes to stderr."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words that are left."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.UsageError as error:
+            self._tell_file(error, args)
+            raise
+
+    def _tell_file(self, error: click.UsageError, args: list[str]) -> None:
+        names = ("worker_id", "port", "log_level", "log_format", "log_file")
+        options = [option for option in self.params if option.name in names]
+        # Every other word of the command line is passed over, and so is what these say wrongly.
+        lenient = click.Command(
+            self.name, params=options, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
+        )
+        told = lenient.make_context(self.name, list(args), resilient_parsing=True).params
+        # What is wrong with the command line is said in any case; that its log file is wrong too can wait.
+        with contextlib.suppress(OSError):
+            configure_logs(**told)
+            _tell_file(message(error, self.params))
+
+
+def _tell_file(text: str) -> None:
+    from sd_rbee import logs
+
+    logs.tell_file(text)
+
+
+@click.command(cls=_ServeCommand)
 @_option("--worker-id", envvar="WORKER_ID", help="Name at the hive; sd-worker-PORT if left out.")
 @_option("--sd-version", envvar="SD_VERSION", type=click.Choice(VERSIONS), help="What the model is.")
 @_option("--port", envvar="PORT", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0: a free one.")
@@ -51,6 +84,7 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:  # noqa: AN
 @_option("--keep-seconds", type=click.FloatRange(0), default=600, show_default=True, help="How long results are kept.")
 @_option("--keep-jobs", type=click.IntRange(1, 10_000), default=64, show_default=True, help="Results kept at most.")
 @_option("--keep-alive-seconds", type=click.FloatRange(0.1), default=15, show_default=True, help="Silence of a stream.")
+@_option("--patience-seconds", type=click.FloatRange(0.1), default=30, show_default=True, help="With a stalled client.")
 @_option("--heartbeat-seconds", type=click.FloatRange(0.1), default=30, show_default=True, help="Between heartbeats.")
 @_option("--allow-origin", "allow_origins", multiple=True, help="A web origin that may call; may be repeated.")
 @_option("--allow-host", "allow_hosts", multiple=True, help="A host name to answer to; may be repeated.")
@@ -69,18 +103,21 @@ def serve(context: click.Context, /, **_: object) -> None:
 
     Without flags: the embedded model on http://127.0.0.1:8081. The token is SD_RBEE_API_TOKEN.
     """
+    configure_logs(**context.params)
     try:
-        from sd_rbee.server.process import address, bind
-        from sd_rbee.server.process import serve as serve_until_stopped
+        _serve(Flags(**context.params), context.ensure_object(State).backends)
+    except Exception as error:
+        _tell_file(message(error, context.command.params))
+        raise
+
+
+def _serve(flags: Flags, backends: tuple[str, ...]) -> None:
+    try:
+        from sd_rbee.server.process import address, bind, serve
     except ModuleNotFoundError as error:
         raise click.ClickException(f'{error.name} is not installed: pip install "sd-rbee[serve]"') from None
-    from sd_rbee import logs
-
-    state = context.ensure_object(State)
-    settings = worker_settings(Flags(**context.params), state.backends)
-    logs.configure(
-        level=settings.log_level, format=settings.log_format, file=settings.log_file, worker_id=settings.worker_id
-    )
+    settings = worker_settings(flags, backends)
     listener = bind(settings.host, settings.port)
-    click.echo(f"sd-rbee: serving {settings.model_version} on {address(listener)}", err=True)
-    serve_until_stopped(settings, listener)
+    said = f"sd-rbee: serving {settings.model_version} on {address(listener)}"
+    # Whoever reads it may send a signal at once.
+    serve(settings, listener, on_begun=lambda: click.echo(said, err=True))

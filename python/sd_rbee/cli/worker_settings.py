@@ -12,10 +12,24 @@ from sd_rbee.errors import DeviceError, InvalidParamsError, ModelNotFoundError
 from sd_rbee.settings import MEBIBYTE, Hive, Limits, WorkerSettings
 from sd_rbee.spec import shorten
 
-VERSIONS = (models.DEFAULT, "v1-5", "v2-1", "xl", "turbo", "3-medium", "3.5-medium", "3.5-large", "3.5-large-turbo")
+_V1, _XL, _V3 = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "StableDiffusion3Pipeline"
+# What hives call models, and diffusers' pipelines that each can be: both an SD-Turbo and an SDXL-Turbo are turbo.
+_PIPELINES = {
+    models.DEFAULT: {_V1},
+    "v1-5": {_V1},
+    "v2-1": {_V1},
+    "xl": {_XL},
+    "turbo": {_V1, _XL},
+    "3-medium": {_V3},
+    "3.5-medium": {_V3},
+    "3.5-large": {_V3},
+    "3.5-large-turbo": {_V3},
+}
+VERSIONS = tuple(_PIPELINES)
 LEVELS = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warning", "error": "error", "off": "critical"}
 # What hives take, and how to say it.
 _WORKER_ID = (re.compile(r"[A-Za-z0-9_-]{1,256}"), "1 to 256 letters, digits, _ and -")
+_HOST = (re.compile(r"[A-Za-z0-9._-]{1,253}"), "a host name, without a port")
 _MODEL_REF = (
     re.compile(r"(?!.*\.\./)[A-Za-z0-9_./:-]{1,512}"),
     "1 to 512 letters, digits, and _ . / : -, without ../",
@@ -51,6 +65,7 @@ class Flags:
     keep_seconds: float
     keep_jobs: int
     keep_alive_seconds: float
+    patience_seconds: float
     heartbeat_seconds: float
     allow_origins: tuple[str, ...]
     allow_hosts: tuple[str, ...]
@@ -59,6 +74,30 @@ class Flags:
     log_level: str | None
     log_format: str
     log_file: Path | None
+
+
+def configure_logs(
+    *,
+    worker_id: str | None,
+    port: int | None,
+    log_level: str | None,
+    log_format: str | None,
+    log_file: Path | None,
+    **_: object,
+) -> None:
+    """Sets up the logs as these flags say, whatever is wrong with the others.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    from sd_rbee import logs
+
+    logs.configure(
+        level=_level(log_level, os.environ.get("RUST_LOG", "")),
+        format=log_format or "text",
+        file=log_file,
+        worker_id=_worker_id(worker_id, port),
+    )
 
 
 def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
@@ -78,13 +117,14 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
     if not _is_loopback(host) and token is None and not flags.insecure:
         allowed = "127.0.0.1 without a token; set SD_RBEE_API_TOKEN, or say --insecure"
         raise InvalidParamsError("host", host, allowed)
+    if flags.require_callback and flags.callback_url is None:
+        raise InvalidParamsError("require_callback", "no --callback-url", "a --callback-url to go with it")
     model = _model(flags)
-    version = flags.sd_version or models.name(model)
     return WorkerSettings(
-        worker_id=_matching("worker_id", flags.worker_id or f"sd-worker-{flags.port or os.getpid()}", *_WORKER_ID),
+        worker_id=_matching("worker_id", _worker_id(flags.worker_id, flags.port), *_WORKER_ID),
         model=model,
         model_ref=_matching("model_ref", flags.model_ref or _referable(model), *_MODEL_REF),
-        model_version=version,
+        model_version=_version(flags.sd_version, model),
         device=_device(flags, backends),
         dtype="f16" if flags.use_f16 else "auto",
         num_threads=flags.num_threads,
@@ -92,7 +132,7 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         port=flags.port,
         token=token,
         allow_origins=tuple(map(_origin, flags.allow_origins)),
-        allow_hosts=tuple(name.lower() for name in flags.allow_hosts),
+        allow_hosts=tuple(_matching("allow_hosts", name, *_HOST).lower() for name in flags.allow_hosts),
         limits=Limits(
             max_pixels=flags.max_pixels,
             max_steps=flags.max_steps,
@@ -109,9 +149,7 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         keep_seconds=flags.keep_seconds,
         keep_jobs=flags.keep_jobs,
         keep_alive_seconds=flags.keep_alive_seconds,
-        log_file=flags.log_file,
-        log_format=flags.log_format,
-        log_level=_level(flags.log_level, os.environ.get("RUST_LOG", "")),
+        patience_seconds=flags.patience_seconds,
     )
 
 
@@ -132,6 +170,23 @@ def _model(flags: Flags) -> str:
     if flags.sd_version not in (None, models.DEFAULT):
         raise ModelNotFoundError(f"{flags.sd_version} is not at hand: say where it is with --model-path")
     return models.DEFAULT
+
+
+def _version(given: str | None, model: str) -> str:
+    """What the model is called: the operator's word, as far as the kind of its pipeline does not contradict it."""
+    if given is None:
+        return models.name(model)
+    if given == models.DEFAULT != models.name(model):
+        raise InvalidParamsError("sd_version", given, f"another one for {models.name(model)}; {given} is embedded")
+    kind = models.pipeline_class(model)
+    fitting = [version for version, kinds in _PIPELINES.items() if kind in kinds and version != models.DEFAULT]
+    if fitting and kind not in _PIPELINES[given]:
+        raise InvalidParamsError("sd_version", given, f"{', '.join(fitting)} for a model that is a {kind}")
+    return given
+
+
+def _worker_id(given: str | None, port: int | None) -> str:
+    return given or f"sd-worker-{port or os.getpid()}"
 
 
 def _referable(model: str) -> str:

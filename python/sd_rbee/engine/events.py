@@ -72,10 +72,22 @@ JobEvent: TypeAlias = Queued | Started | Progress | Preview | Complete | Failed 
 END = (Complete, Failed, Cancelled)
 
 
+def picture_bytes(event: JobEvent) -> int:
+    """Size of the pictures in the event."""
+    match event:
+        case Preview(_, png):
+            return len(png)
+        case Complete(pngs):
+            return sum(map(len, pngs))
+        case _:
+            return 0
+
+
 class EventLog:
     """The events of one job, numbered from 1; one thread writes, any number read and wait.
 
-    Only the newest preview is kept: a reader who is late, or who comes again, wants no older one.
+    Only the newest preview and the newest place in the queue are kept: a reader who is late, or who comes again, wants
+    no older one.
     """
 
     def __init__(self) -> None:
@@ -91,11 +103,11 @@ class EventLog:
         with self._lock:
             if self._closed:
                 return
+            if isinstance(event, Preview | Queued):
+                self._entries = [entry for entry in self._entries if not isinstance(entry[1], type(event))]
             if isinstance(event, Preview):
-                self._entries = [entry for entry in self._entries if not isinstance(entry[1], Preview)]
-                self._bytes = len(event.png)
-            elif isinstance(event, Complete):
-                self._bytes += sum(map(len, event.pngs))
+                self._bytes = 0
+            self._bytes += picture_bytes(event)
             self._count += 1
             self._entries.append((self._count, event))
             self._closed = isinstance(event, END)

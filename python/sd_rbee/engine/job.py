@@ -61,6 +61,7 @@ class Job:
         ended: Monotonic time of its end.
         deadline: Wall-clock time, in seconds since the epoch, after which nobody wants it; None for none.
         collected: Whether somebody has been given its end.
+        detached: Whether it is drawn even if nobody reads its events.
     """
 
     order: Order
@@ -75,6 +76,7 @@ class Job:
     ended: float | None = None
     deadline: float | None = None
     collected: bool = False
+    detached: bool = False
     progress: Progress | None = None
     queued: Queued | None = None
 

@@ -4,7 +4,7 @@ import enum
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sd_rbee.engine.draw import amount_of_work, draw
 from sd_rbee.engine.errors import DeadlineError, NotReadyError, QueueFullError, ShuttingDownError
@@ -105,13 +105,16 @@ class Engine:
         with self._condition:
             return len(self._waiting)
 
-    def submit(self, order: Order, *, key: str | None = None, deadline: float | None = None) -> Job:
+    def submit(
+        self, order: Order, *, key: str | None = None, deadline: float | None = None, detached: bool = False
+    ) -> Job:
         """Puts an order into the queue.
 
         Args:
             order: What is wanted.
             key: An idempotency key: as long as its job is kept and came to something, the same order gives that job.
             deadline: Wall-clock time, in seconds since the epoch, after which nobody wants it.
+            detached: Whether it is drawn even if nobody reads its events; who comes later by the key may say so too.
 
         Raises:
             NotReadyError: The model is not there.
@@ -127,9 +130,10 @@ class Engine:
             if self._pipeline is None:
                 raise NotReadyError("the model could not be loaded" if self._load_error else "the model is loading")
             if key is not None and (job := self._store.of_key(key, order)) is not None:
+                job.detached = job.detached or detached
                 return job
             self._pipeline.check(order.spec)
-            job = Job(order, amount_of_work(order.spec, self._pipeline), deadline=deadline)
+            job = Job(order, amount_of_work(order.spec, self._pipeline), deadline=deadline, detached=detached)
             if job.late:
                 raise DeadlineError("the deadline has passed")
             if len(self._waiting) >= self._queue_size:
@@ -155,6 +159,13 @@ class Engine:
         """The job's place in the queue as it is now; None where it does not wait."""
         with self._condition:
             return self._place(job) if job in self._waiting else None
+
+    def eta(self, job: Job) -> float | None:
+        """Estimated seconds to the job's end, those before it counted; None until something was measured."""
+        with self._condition:
+            left = self._seconds_left(job)
+            wait = self._place(job).eta if job in self._waiting else 0.0
+        return None if left is None or wait is None else wait + left
 
     def cancel(self, id: str) -> Job:
         """Stops a job, at once where it waits and within a step where it runs; nothing happens to one that ended.
@@ -205,23 +216,22 @@ class Engine:
         return self._pace.seconds_per_job or _SECONDS_UNTIL_MEASURED
 
     def _place(self, job: Job) -> Queued:
-        """The job's place in the queue, counted and timed."""
-        before = [*([self._running] if self._running is not None else [])]
-        for other in self._waiting:
-            if other is job:
-                break
-            before.append(other)
-        times = [self._seconds_left(other) for other in before]
-        known = [seconds for seconds in times if seconds is not None]
-        return Queued(len(before), sum(known) if len(known) == len(times) else None)
+        return next(place for other, place in self._places() if other is job)
+
+    def _places(self) -> Iterator[tuple[Job, Queued]]:
+        """Each waiting job's place in the queue, counted and timed."""
+        eta = 0.0 if self._running is None else self._seconds_left(self._running)
+        for position, job in enumerate(self._waiting, self._running is not None):
+            yield job, Queued(position, eta)
+            left = self._seconds_left(job)
+            eta = None if eta is None or left is None else eta + left
 
     def _seconds_left(self, job: Job) -> float | None:
         eta = job.eta()
         return self._pace.estimate(job.work) if eta is None else eta
 
     def _move_up(self) -> None:
-        for job in self._waiting:
-            place = self._place(job)
+        for job, place in self._places():
             if job.queued is None or place.position != job.queued.position:
                 job.tell(place)
 

@@ -1,6 +1,7 @@
 """The one HTTP client that calls out: no redirects, no proxies, short patience, the worker's token."""
 
 import asyncio
+import contextlib
 import datetime
 import logging
 from collections.abc import Callable
@@ -105,24 +106,33 @@ class HiveClient:
                 _log.warning("heartbeat failed: %s", _say(status))
             await asyncio.sleep(self._heartbeat_seconds)
 
-    async def beat_queen(self, report: Report, status: Callable[[], str], port: int) -> None:
-        """Sends heartbeats to the queen until cancelled."""
+    async def beat_queen(self, report: Callable[[], Report], status: Callable[[], str], ready: asyncio.Event) -> None:
+        """Sends heartbeats to the queen until cancelled, and one as soon as the worker is ready."""
+        while self._queen_url is not None:
+            early = not ready.is_set()
+            await self.tell_queen(report(), status())
+            if early:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ready.wait(), self._heartbeat_seconds)
+            else:
+                await asyncio.sleep(self._heartbeat_seconds)
+
+    async def tell_queen(self, report: Report, status: str) -> None:
+        """Sends one heartbeat to the queen."""
         if self._queen_url is None:
             return
-        while True:
-            worker = {
-                "id": report.worker_id,
-                "model_id": report.model_ref,
-                "device": f"{report.backend}:{report.device}",
-                "port": port,
-                "status": status(),
-                "implementation": report.worker_type,
-                "version": report.version,
-            }
-            answer = await self._post(self._queen_url, {"worker": worker, "timestamp": _now()})
-            if answer is None or answer >= 300:
-                _log.debug("the queen's heartbeat failed: %s", _say(answer))
-            await asyncio.sleep(self._heartbeat_seconds)
+        worker = {
+            "id": report.worker_id,
+            "model_id": report.model_ref,
+            "device": f"{report.backend}:{report.device}",
+            "port": urlsplit(report.url).port,
+            "status": status,
+            "implementation": report.worker_type,
+            "version": report.version,
+        }
+        answer = await self._post(self._queen_url, {"worker": worker, "timestamp": _now()})
+        if answer is None or answer >= 300:
+            _log.debug("the queen's heartbeat failed: %s", _say(answer))
 
     async def _post(self, url: str, body: dict[str, Any]) -> int | None:
         """The status; None where there was no answer."""

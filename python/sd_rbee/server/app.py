@@ -1,8 +1,10 @@
 """The application: the guard, the routes behind it, errors behind them, the schema beside them."""
 
-from litestar import Litestar
+from typing import Any
+
+from litestar import Litestar, Response, Router
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
@@ -37,11 +39,20 @@ def create_app(worker: Worker) -> ASGIApp:
             components=components(secured=secured),
             security=[{"bearer": []}] if secured else None,
             use_handler_docstrings=True,
-            path="/schema",
-            render_plugins=[ReferencePage(), SchemaFile()],
+            openapi_router=Router(
+                "/schema", route_handlers=[], include_in_schema=False, after_request=_refuse_as_everywhere
+            ),
+            render_plugins=[ReferencePage(lambda: worker.bounds), SchemaFile(lambda: worker.bounds)],
         ),
         # The process has set up its logs already.
         logging_config=None,
         debug=False,
     )
     return Guard(routes, worker.settings)
+
+
+def _refuse_as_everywhere(response: Response[Any]) -> Response[Any]:
+    """Litestar has a page of its own for what is missing under the schema."""
+    if response.status_code == 404:
+        raise NotFoundException
+    return response

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Controller, Request, Response, get, post
 
+from sd_rbee.engine import State
+from sd_rbee.server.answers import JobStopped, Stopping
 from sd_rbee.server.bodies import read
 from sd_rbee.server.schema import operation
 from sd_rbee.server.worker import Worker
@@ -28,6 +30,7 @@ _PAGE = """<!doctype html>
 <pre>curl -N {url}execute -H 'content-type: application/json' -d '{{"prompt": "a robot"}}'</pre>
 </html>
 """
+_SHUTDOWN = operation(answer="Stopping", ok=202, errors=(415,))
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -43,15 +46,19 @@ class ControlController(Controller):
         page = _PAGE.format(model=html.escape(model), state=state, url=html.escape(str(request.base_url)))
         return Response(page, media_type="text/html", headers={"content-security-policy": _POLICY})
 
-    @post("/cancel", status_code=202, operation_class=operation(body="cancel", ok=202, errors=(404, 410)))
-    async def cancel(self, request: Request[Any, Any, Any], worker: Worker) -> dict[str, str]:
+    @post(
+        "/cancel",
+        status_code=202,
+        operation_class=operation(body="cancel", answer="JobStopped", ok=202, errors=(404, 410)),
+    )
+    async def cancel(self, request: Request[Any, Any, Any], worker: Worker) -> JobStopped:
         """Stops a job; may be repeated."""
         body: CancelRequest = await read(request, "cancel")
         job = worker.engine.cancel(body.job_id)
-        return {"job_id": job.id, "status": job.state if job.over else "cancelled"}
+        return {"job_id": job.id, "status": job.state if job.over else State.CANCELLED}
 
-    @post(["/shutdown", "/v1/shutdown", "/v1/admin/shutdown"], status_code=202, operation_class=operation(ok=202))
-    async def shutdown(self, worker: Worker) -> dict[str, str]:
+    @post(["/shutdown", "/v1/shutdown", "/v1/admin/shutdown"], status_code=202, operation_class=_SHUTDOWN)
+    async def shutdown(self, worker: Worker) -> Stopping:
         """Ends the worker in good order."""
         # The answer first.
         asyncio.get_running_loop().call_later(0.05, worker.stop)

@@ -1,6 +1,7 @@
 """The seed's endpoints: one request, one stream of events, or at will the finished result."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from litestar import Controller, Request, Response, post
@@ -10,15 +11,11 @@ from sd_rbee.engine.events import Complete, Failed
 from sd_rbee.errors import Cancelled
 from sd_rbee.server import sse
 from sd_rbee.server.bodies import read
-from sd_rbee.server.headers import JSON, PNG, STREAM, deadline, idempotency_key, preferred_type
+from sd_rbee.server.headers import JSON, OF_SUBMISSIONS, PNG, STREAM, deadline, idempotency_key, preferred_type
 from sd_rbee.server.schema import OF_JOBS, operation
 from sd_rbee.server.streams import EventStream, unless_reader_leaves
 from sd_rbee.server.worker import Worker
 
-_HEADERS = {
-    "Idempotency-Key": "The same key and the same request give the same job.",
-    "X-Deadline": "Milliseconds since the epoch after which nobody wants the result.",
-}
 _GIVES, _ERRORS = (STREAM, JSON, PNG), (406, *OF_JOBS)
 
 
@@ -30,7 +27,9 @@ class DrawingController(Controller):
     @post(
         "/execute",
         status_code=200,
-        operation_class=operation(body="execute", gives=_GIVES, headers=_HEADERS, errors=_ERRORS),
+        operation_class=operation(
+            body="execute", answer="Finished", gives=_GIVES, headers=OF_SUBMISSIONS, errors=_ERRORS
+        ),
     )
     async def execute(self, request: Request[Any, Any, Any], worker: Worker) -> Response[Any]:
         """Draws a prompt. `Accept` chooses: a stream of events, JSON, or the first picture as PNG."""
@@ -40,7 +39,9 @@ class DrawingController(Controller):
     @post(
         "/img2img",
         status_code=200,
-        operation_class=operation(body="img2img", gives=_GIVES, headers=_HEADERS, errors=_ERRORS),
+        operation_class=operation(
+            body="img2img", answer="Finished", gives=_GIVES, headers=OF_SUBMISSIONS, errors=_ERRORS
+        ),
     )
     async def img2img(self, request: Request[Any, Any, Any], worker: Worker) -> Response[Any]:
         """Draws after a picture; 501 where the model cannot."""
@@ -50,7 +51,9 @@ class DrawingController(Controller):
     @post(
         "/inpaint",
         status_code=200,
-        operation_class=operation(body="inpaint", gives=_GIVES, headers=_HEADERS, errors=_ERRORS),
+        operation_class=operation(
+            body="inpaint", answer="Finished", gives=_GIVES, headers=OF_SUBMISSIONS, errors=_ERRORS
+        ),
     )
     async def inpaint(self, request: Request[Any, Any, Any], worker: Worker) -> Response[Any]:
         """Draws a part of a picture anew; 501 where the model cannot."""
@@ -75,10 +78,11 @@ async def _answer(request: Request[Any, Any, Any], worker: Worker, order: Order)
         raise Cancelled("the job was cancelled")
     if kind == PNG:
         return Response(ended.pngs[0], media_type=PNG, headers={**headers, "x-seed": str(ended.seeds[0])})
-    return Response(sse.complete(job, ended), media_type=JSON, headers=headers)
+    result = await sse.aside(ended, partial(sse.complete, job, ended))
+    return Response(result, media_type=JSON, headers=headers)
 
 
 def _abandon(job: Job, engine: Engine) -> None:
     """Stops a job that nobody waits for any more."""
-    if not job.over and job.log.readers == 0:
+    if not job.over and not job.detached and job.log.readers == 0:
         engine.cancel(job.id)

@@ -40,13 +40,17 @@ class RequestError(SdRbeeError):
         status: The HTTP status.
         code: The code of the error.
         field: The field or header that is wrong, if one is.
+        retriable: Whether the same request may succeed later.
     """
 
-    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, field: str | None = None, *, retriable: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.field = field
+        self.retriable = retriable
 
 
 class ReaderLeftError(RequestError):
@@ -111,7 +115,7 @@ _HIDDEN: list[tuple[type[BaseException], int, str, bool, str]] = [
 def to_wire(error: BaseException) -> Wire:
     """The error as clients see it."""
     if isinstance(error, RequestError):
-        return Wire(error.status, error.code, str(error), False, error.field)
+        return Wire(error.status, error.code, str(error), error.retriable, error.field)
     for kind, status, code, retriable in _KINDS:
         if isinstance(error, kind):
             field = error.field if isinstance(error, InvalidParamsError) else None

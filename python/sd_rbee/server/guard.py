@@ -1,5 +1,6 @@
-"""What stands before every route: correlation ids, hosts and origins, the token, and the content type."""
+"""What stands before every route: correlation ids, hosts and origins, the token, the content type, stalled bodies."""
 
+import asyncio
 import hmac
 import ipaddress
 import re
@@ -8,7 +9,7 @@ import uuid
 
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from sd_rbee.server.errors import RequestError
 from sd_rbee.server.responses import send_error
@@ -17,23 +18,23 @@ from sd_rbee.settings import WorkerSettings
 CORRELATION_HEADER = "x-correlation-id"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+_CHARSET = re.compile(r"charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
 PUBLIC = frozenset({"/", "/health", "/v1/health", "/ready", "/v1/ready"})
-_METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _MAX_TOKEN_BYTES = 8192
-_PREFLIGHT = [
-    (b"access-control-allow-methods", _METHODS),
-    (
-        b"access-control-allow-headers",
-        b"authorization, content-type, idempotency-key, last-event-id, x-correlation-id, x-deadline",
+_PREFLIGHT = {
+    "access-control-allow-methods": "GET, HEAD, POST, DELETE, OPTIONS",
+    "access-control-allow-headers": (
+        "authorization, content-type, idempotency-key, last-event-id, x-correlation-id, x-deadline"
     ),
-    (b"access-control-max-age", b"600"),
-]
+    "access-control-max-age": "600",
+}
 
 
 class Guard:
     """An ASGI application around another, which lets through what may be answered.
 
-    It stands outside the router, so that a route that does not exist tells nobody so who may not ask.
+    It stands outside the router, so that only OPTIONS tells who may not ask which routes there are.
 
     Args:
         app: What is behind it.
@@ -55,8 +56,9 @@ class Guard:
         given = headers.get(CORRELATION_HEADER, "")
         correlation_id = given if _UUID.fullmatch(given) else str(uuid.uuid4())
         scope.setdefault("state", {})["correlation_id"] = correlation_id
-        origin = headers.get("origin")
+        origin, method = headers.get("origin"), scope["method"]
         allowed = origin is not None and origin in self._settings.allow_origins
+        takes_head = _takes_head(scope["path"])
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -67,23 +69,26 @@ class Guard:
                     marked["access-control-allow-origin"] = origin
                     marked["access-control-expose-headers"] = "x-correlation-id, x-job-id, x-seed, retry-after"
                     marked["vary"] = "Origin"
+                    if method == "OPTIONS":
+                        marked.update(_PREFLIGHT)
+                if takes_head and "GET" in marked.get("allow", ""):
+                    marked["allow"] += ", HEAD"
             await send(message)
 
         try:
             self._check_source(headers)
-            if scope["method"] == "OPTIONS":
-                await _answer_options(send_marked, _PREFLIGHT if allowed else [])
-                return
-            self._check_token(scope["path"], headers)
-            if scope["method"] == "POST":
+            if method != "OPTIONS":
+                # Pages ask by OPTIONS whether they may, and carry no token then.
+                self._check_token(scope["path"], headers)
+            if method == "POST":
                 _check_content_type(headers)
         except RequestError as error:
             await send_error(error, correlation_id, send_marked)
             return
-        if scope["method"] == "HEAD" and scope["path"] in PUBLIC:
-            # A probe's; the server in front leaves the body out.
+        if method == "HEAD" and takes_head:
+            # The server in front leaves the body out.
             scope = {**scope, "method": "GET"}
-        await self._app(scope, receive, send_marked)
+        await self._app(scope, _in_time(receive, self._settings.patience_seconds), send_marked)
 
     def _check_source(self, headers: Headers) -> None:
         """Refuses names that somebody else's DNS could point here, and pages that may not call."""
@@ -113,16 +118,37 @@ def _check_content_type(headers: Headers) -> None:
     empty = headers.get("content-length", "") == "0" or (
         "content-length" not in headers and "transfer-encoding" not in headers
     )
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind, _, parameters = headers.get("content-type", "").partition(";")
+    kind, charset = kind.strip().lower(), _CHARSET.search(parameters)
     if kind != "application/json" and not (empty and not kind):
         message = "send JSON, with the content type application/json"
         raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", message, "Content-Type")
+    if charset is not None and charset[1].lower() not in _CHARSETS:
+        raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "send JSON in UTF-8", "Content-Type")
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise RequestError(415, "UNSUPPORTED_MEDIA_TYPE", "send JSON uncompressed", "Content-Encoding")
 
 
-async def _answer_options(send: Send, preflight: list[tuple[bytes, bytes]]) -> None:
-    headers = [(b"allow", _METHODS), (b"content-length", b"0"), *preflight]
-    await send({"type": "http.response.start", "status": 204, "headers": headers})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+def _takes_head(path: str) -> bool:
+    """Jobs do not: to be shown one's result counts as having had it, and its events last as long as it does."""
+    return not path.startswith("/v1/jobs")
+
+
+def _in_time(receive: Receive, patience: float) -> Receive:
+    """`receive`, with a limit to the wait for each part of the body; none for the client's departure after it."""
+    whole = False
+
+    async def receive_in_time() -> ReceiveMessage:
+        nonlocal whole
+        try:
+            async with asyncio.timeout(None if whole else patience):
+                message = await receive()
+        except TimeoutError:
+            raise RequestError(408, "REQUEST_TIMEOUT", "the rest of the body has not come", retriable=True) from None
+        whole = message["type"] != "http.request" or not message["more_body"]
+        return message
+
+    return receive_in_time
 
 
 def _is_address(name: str) -> bool:

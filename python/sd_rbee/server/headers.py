@@ -6,12 +6,22 @@ from typing import Any
 from litestar import Request
 
 from sd_rbee.server.errors import RequestError
+from sd_rbee.server.schema import WHOLE_NUMBER, header
 
 STREAM, JSON, PNG = "text/event-stream", "application/json", "image/png"
 # What a range stands for; where anything goes, the seed's own: a stream.
 _RANGES = {"*/*": STREAM, "text/*": STREAM, "application/*": JSON, "image/*": PNG}
 _QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
 _MAX_KEY_LENGTH = 256
+OF_SUBMISSIONS = (
+    header(
+        "Idempotency-Key",
+        "The same key and the same request give the same job.",
+        minLength=1,
+        maxLength=_MAX_KEY_LENGTH,
+    ),
+    header("X-Deadline", "Milliseconds since the epoch after which nobody wants the result.", pattern=WHOLE_NUMBER),
+)
 
 
 def idempotency_key(request: Request[Any, Any, Any]) -> str | None:

@@ -1,11 +1,11 @@
 """Whether the worker lives and what it is at; always answered at once, from what is known already."""
 
 import datetime
-from typing import Any
 
 from litestar import Controller, Response, get
 
 from sd_rbee.engine import EngineState
+from sd_rbee.server.answers import Health, Info, QueenReadiness, Readiness
 from sd_rbee.server.metrics import CONTENT_TYPE
 from sd_rbee.server.schema import operation
 from sd_rbee.server.worker import Worker
@@ -22,8 +22,8 @@ class HealthController(Controller):
 
     tags = ("health",)
 
-    @get(["/health", "/v1/health"], operation_class=operation(public=True))
-    async def health(self, worker: Worker) -> dict[str, Any]:
+    @get(["/health", "/v1/health"], operation_class=operation(answer="Health", public=True))
+    async def health(self, worker: Worker) -> Health:
         """The process lives."""
         failed = worker.engine.state is EngineState.FAILED
         return {
@@ -37,22 +37,22 @@ class HealthController(Controller):
             "timestamp": now(),
         }
 
-    @get("/ready", operation_class=operation(public=True, errors=(503,)))
-    async def ready(self, worker: Worker) -> Response[dict[str, Any]]:
+    @get("/ready", operation_class=operation(answer="Readiness", others={503: "Readiness"}, public=True))
+    async def ready(self, worker: Worker) -> Response[Readiness]:
         """200 once jobs are taken, 503 before."""
         state = worker.engine.state
-        body = {"ready": worker.ready, "status": state, "timestamp": now()}
+        body: Readiness = {"ready": worker.ready, "status": state, "timestamp": now()}
         if not worker.ready:
             body["reason"] = _REASONS[state]
         return Response(body, status_code=200 if worker.ready else 503)
 
-    @get("/v1/ready", operation_class=operation(public=True))
-    async def v1_ready(self, worker: Worker) -> dict[str, Any]:
+    @get("/v1/ready", operation_class=operation(answer="QueenReadiness", public=True))
+    async def v1_ready(self, worker: Worker) -> QueenReadiness:
         """As `/ready`, but always 200: what the queen polls."""
         return {"ready": worker.ready, "state": worker.engine.state, "model_loaded": worker.engine.pipeline is not None}
 
-    @get("/info", operation_class=operation())
-    async def info(self, worker: Worker) -> dict[str, Any]:
+    @get("/info", operation_class=operation(answer="Info"))
+    async def info(self, worker: Worker) -> Info:
         """The model, its defaults, the limits, the queue."""
         return worker.info()
 

@@ -1,10 +1,19 @@
 """Counters for Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
-from sd_rbee.engine import Engine, Job
+from sd_rbee.engine import Engine, Job, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+ENDS = (State.COMPLETED, State.FAILED, State.CANCELLED)
 _MILLISECONDS = (100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000)
 
 
@@ -12,8 +21,14 @@ class Metrics:
     """What this worker counts, in a registry of its own."""
 
     def __init__(self) -> None:
+        # What they tell is in the scraper's own memory.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._requests = Counter("worker_requests", "Jobs by how they ended.", ["outcome"], registry=self._registry)
+        for state in ENDS:
+            # A rate over a series that is not there yet misses its first job.
+            self._requests.labels(outcome=state.value)
         self._duration = Histogram(
             "worker_inference_duration_ms",
             "Milliseconds from a job's start to its end.",

@@ -99,13 +99,17 @@ class Orders:
 
     def _order(self, request: Drawing, steps: int, height: int | None, width: int | None) -> Order:
         limits = self._settings.limits
+        steps = steps if request.steps is None else request.steps
+        _check_range("steps", steps, 1, limits.max_steps)
+        _check_range("num_samples", request.num_samples, 1, limits.max_batch)
+        _check_range("preview_every", request.preview_every, 0, limits.max_steps)
         try:
             spec = GenerationSpec(
                 request.prompt,
                 negative_prompt=request.negative_prompt,
                 height=height,
                 width=width,
-                num_inference_steps=steps if request.steps is None else request.steps,
+                num_inference_steps=steps,
                 guidance_scale=self.guidance_scale if request.guidance_scale is None else request.guidance_scale,
                 guidance_rescale=request.guidance_rescale,
                 num_images_per_prompt=request.num_samples,
@@ -121,18 +125,10 @@ class Orders:
         except InvalidParamsError as error:
             raise on_the_wire(error) from None
         _check_prompts(spec)
-        steps = spec.num_inference_steps or steps
-        if steps > limits.max_steps:
-            raise InvalidParamsError("steps", str(steps), f"at most {limits.max_steps} on this worker")
-        if spec.num_images_per_prompt > limits.max_batch:
-            allowed = f"at most {limits.max_batch} on this worker"
-            raise InvalidParamsError("num_samples", str(spec.num_images_per_prompt), allowed)
         sides = (spec.height or self._sides[0], spec.width or self._sides[1])
         if sides[0] * sides[1] > limits.max_pixels:
             allowed = f"height times width at most {limits.max_pixels} on this worker"
             raise InvalidParamsError("height" if sides[0] > sides[1] else "width", f"{sides[0]} x {sides[1]}", allowed)
-        if not 0 <= request.preview_every <= limits.max_steps:
-            raise InvalidParamsError("preview_every", shorten(request.preview_every), f"0 to {limits.max_steps}")
         return Order(spec, preview_every=request.preview_every, decode_previews=request.preview == "decode")
 
     def _refuse(self, operation: str, request: Drawing, **images: str) -> NoReturn:
@@ -151,6 +147,11 @@ class Orders:
             raise WrongModelError("worker_id", shorten(request.worker_id), settings.worker_id)
         if request.loras:
             raise InvalidParamsError("loras", f"{len(request.loras)} of them", "none: this worker has no adapters")
+
+
+def _check_range(field: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise InvalidParamsError(field, shorten(value), f"{least} to {most} on this worker")
 
 
 def _check_prompts(spec: GenerationSpec) -> None:

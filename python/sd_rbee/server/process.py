@@ -6,22 +6,27 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 
 import uvicorn
 
 from sd_rbee.engine import Engine, EngineState
-from sd_rbee.errors import HiveError
+from sd_rbee.errors import HiveError, InvalidParamsError
 from sd_rbee.hive import HiveClient, Report
 from sd_rbee.pipeline import Pipeline
 from sd_rbee.server.app import create_app
+from sd_rbee.server.connections import patient_for
 from sd_rbee.server.metrics import Metrics
 from sd_rbee.server.worker import Worker
 from sd_rbee.settings import WorkerSettings
 
 _log = logging.getLogger("sd_rbee.server")
-_SECONDS_FOR_JOBS = 1.2
+# Together less than the two seconds after which a hive kills.
+_SECONDS_FOR_JOBS = 1.0
 _SECONDS_FOR_STREAMS = 0.5
+_SECONDS_FOR_FAREWELL = 1.0
+_SECONDS_FOR_ALL = 1.7
 _BACKLOG = 512
 
 
@@ -38,11 +43,13 @@ class Process:
     Args:
         settings: What it was told.
         listener: The socket that it listens on, bound.
+        on_begun: Called once signals end it in good order.
     """
 
-    def __init__(self, settings: WorkerSettings, listener: socket.socket) -> None:
+    def __init__(self, settings: WorkerSettings, listener: socket.socket, on_begun: Callable[[], object]) -> None:
         self._settings = settings
         self._listener = listener
+        self._on_begun = on_begun
         self._stopping = asyncio.Event()
         self._loaded = asyncio.Event()
         self._error: BaseException | None = None
@@ -71,9 +78,10 @@ class Process:
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             self._hear(number)
+        self._on_begun()
         config = uvicorn.Config(
             create_app(self._worker),
-            http="h11",
+            http=patient_for(self._settings.patience_seconds),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -89,10 +97,15 @@ class Process:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         _log.info("stopping", extra={"event": "stopping"})
         reporting.cancel()
+        if self._error is None:
+            # Threads that read a client's pictures would be waited for at the very end.
+            last = threading.Timer(_SECONDS_FOR_ALL, os._exit, (0,))
+            last.daemon = True
+            last.start()
         ended = await asyncio.to_thread(self._engine.close, _SECONDS_FOR_JOBS)
         # From here answers under way, streams with their last events among them, are finished and none begun.
         server.should_exit = True
-        await asyncio.wait((serving,), timeout=_SECONDS_FOR_STREAMS)
+        await asyncio.wait((serving, reporting), timeout=_SECONDS_FOR_STREAMS)
         if self._error is not None:
             raise self._error
         if not ended or not serving.done():
@@ -103,7 +116,12 @@ class Process:
 
     def _load(self) -> Pipeline:
         settings = self._settings
-        return Pipeline.load(settings.model, settings.device, settings.dtype, num_threads=settings.num_threads)
+        try:
+            return Pipeline.load(settings.model, settings.device, settings.dtype, num_threads=settings.num_threads)
+        except InvalidParamsError as error:
+            # A worker's command line has a flag for one dtype alone.
+            field = "use_f16" if error.field == "dtype" else error.field
+            raise InvalidParamsError(field, error.given, error.allowed) from None
 
     def _hear(self, number: signal.Signals) -> None:
         try:
@@ -129,7 +147,6 @@ class Process:
         self.stop()
 
     async def _report(self) -> None:
-        await self._loaded.wait()
         hive, settings = self._settings.hive, self._settings
         if hive.callback_url is None and hive.queen_url is None:
             return
@@ -139,21 +156,25 @@ class Process:
             token=settings.token,
             heartbeat_seconds=hive.heartbeat_seconds,
         )
-        report = self._describe()
-        port = self._listener.getsockname()[1]
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(client.beat_queen(report, self._status, port))
+                tasks.create_task(client.beat_queen(self._describe, self._status, self._loaded))
+                await self._loaded.wait()
                 if hive.callback_url is not None:
+                    report = self._describe()
                     if await client.register(report):
                         tasks.create_task(client.beat_hive(report))
                     elif hive.required:
                         self._fail(HiveError("the hive has not taken the ready call"))
         finally:
+            # It comes here by being cancelled, at the end of the process.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SECONDS_FOR_FAREWELL):
+                    await client.tell_queen(self._describe(), "stopping")
             await client.close()
 
     def _status(self) -> str:
-        states = {EngineState.IDLE: "ready", EngineState.BUSY: "busy", EngineState.CLOSED: "stopping"}
+        states = {EngineState.IDLE: "ready", EngineState.BUSY: "busy"}
         return states.get(self._engine.state, "starting")
 
     def _describe(self) -> Report:
@@ -186,7 +207,8 @@ def bind(host: str, port: int) -> socket.socket:
         OSError: The address or the port cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends at once only on what says that it is TCP; else the system may keep a packet for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
             # Only a port in its last minutes after a close is taken over, never one that is listened on.
@@ -199,15 +221,20 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: WorkerSettings, listener: socket.socket) -> None:
+def serve(settings: WorkerSettings, listener: socket.socket, on_begun: Callable[[], object]) -> None:
     """Runs one worker until it is told to stop.
+
+    Args:
+        settings: What it was told.
+        listener: The socket that it listens on, bound.
+        on_begun: Called once signals end it in good order.
 
     Raises:
         SdRbeeError: As `Process.run`.
     """
 
     async def run() -> None:
-        await Process(settings, listener).run()
+        await Process(settings, listener, on_begun).run()
 
     asyncio.run(run())
 

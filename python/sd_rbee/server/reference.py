@@ -1,12 +1,13 @@
 """The API reference as one page: nothing in it is fetched from elsewhere, and nothing in it runs."""
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
 from litestar import Request
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 
-from sd_rbee.server.schema import with_shapes
+from sd_rbee.server.schema import Bounds, with_shapes
 
 _HEAD = """<!doctype html>
 <html lang="en">
@@ -23,14 +24,19 @@ td{padding:0 1.5rem 0 0;vertical-align:top} code{font-size:.95em}
 
 
 class ReferencePage(OpenAPIRenderPlugin):
-    """Renders the schema as plain HTML."""
+    """Renders the schema as plain HTML.
 
-    def __init__(self) -> None:
+    Args:
+        bounds: Gives the worker's own.
+    """
+
+    def __init__(self, bounds: Callable[[], Bounds]) -> None:
         super().__init__(path="/")
+        self._bounds = bounds
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page."""
-        shapes = with_shapes(openapi_schema)["components"]["schemas"]
+        shapes = with_shapes(openapi_schema, self._bounds())["components"]["schemas"]
         parts = [_HEAD]
         for path, item in openapi_schema["paths"].items():
             for method, operation in item.items():

@@ -1,51 +1,66 @@
-"""Bodies of requests; an unknown field is an error that names it."""
+"""Bodies of requests; an unknown field is an error that names it.
 
-from typing import Any, Literal, TypeAlias
+Ranges are told to the schema alone: they are checked by those who can say what is allowed.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+
+
+def _range(**limits: object) -> msgspec.Meta:
+    return msgspec.Meta(extra_json_schema=limits)
+
+
+_PromptText: TypeAlias = Annotated[str, _range(maxLength=256 << 10)]
+_Picture: TypeAlias = Annotated[
+    str, _range(format="byte", description="PNG, JPEG or WebP in base64, or a data URI of it.")
+]
+_Strength: TypeAlias = Annotated[float, _range(exclusiveMinimum=0, maximum=1)]
+_Side: TypeAlias = Annotated[int, _range(minimum=1)]
 
 
 class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What every way of drawing takes; what is left out is the model's own."""
 
-    prompt: str
-    negative_prompt: str | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
-    guidance_rescale: float = 0.0
-    seed: int | None = None
-    num_samples: int = 1
+    prompt: _PromptText
+    negative_prompt: _PromptText | None = None
+    steps: Annotated[int, _range(minimum=1)] | None = None
+    guidance_scale: Annotated[float, _range(minimum=0, maximum=1000)] | None = None
+    guidance_rescale: Annotated[float, _range(minimum=0, maximum=1)] = 0.0
+    seed: Annotated[int, _range(minimum=0, maximum=2**64 - 1)] | None = None
+    num_samples: Annotated[int, _range(minimum=1)] = 1
     scheduler: str | None = None
-    eta: float = 0.0
-    timestep_spacing: str | None = None
+    eta: Annotated[float, _range(minimum=0, maximum=1)] = 0.0
+    timestep_spacing: Annotated[str, _range(enum=["leading", "trailing", "linspace"])] | None = None
     use_karras_sigmas: bool | None = None
     use_exponential_sigmas: bool | None = None
     use_beta_sigmas: bool | None = None
     rescale_betas_zero_snr: bool | None = None
-    preview_every: int = 0
+    preview_every: Annotated[int, _range(minimum=0)] = 0
     preview: Literal["latents", "decode"] = "latents"
 
 
 class ExecuteRequest(Drawing, kw_only=True):
     """`POST /execute`: a picture of a prompt."""
 
-    height: int | None = None
-    width: int | None = None
+    height: _Side | None = None
+    width: _Side | None = None
 
 
 class Img2ImgRequest(Drawing, kw_only=True):
     """`POST /img2img`: a picture after another one."""
 
-    image: str
-    strength: float = 0.8
+    image: _Picture
+    strength: _Strength = 0.8
 
 
 class InpaintRequest(Drawing, kw_only=True):
     """`POST /inpaint`: a picture with a part drawn anew; white in the mask is what is drawn."""
 
-    image: str
-    mask: str
-    strength: float = 1.0
+    image: _Picture
+    mask: _Picture
+    strength: _Strength = 1.0
 
 
 class Lora(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -61,29 +76,30 @@ class JobFields(Drawing, kw_only=True, tag_field="operation"):
     hive_id: str | None = None
     model: str | None = None
     worker_id: str | None = None
-    loras: list[Lora] = []
+    # No model here takes any.
+    loras: Annotated[list[Lora], _range(maxItems=0)] = []
 
 
 class ImageGeneration(JobFields, kw_only=True, tag="image_generation"):
     """A picture of a prompt."""
 
-    height: int | None = None
-    width: int | None = None
+    height: _Side | None = None
+    width: _Side | None = None
 
 
 class ImageTransform(JobFields, kw_only=True, tag="image_transform"):
     """A picture after another one, given as `input_image` or as `init_image`."""
 
-    input_image: str | None = None
-    init_image: str | None = None
-    strength: float = 0.8
+    input_image: _Picture | None = None
+    init_image: _Picture | None = None
+    strength: _Strength = 0.8
 
 
 class ImageInpaint(JobFields, kw_only=True, tag="image_inpaint"):
     """A picture with a part drawn anew; white in the mask is what is drawn."""
 
-    init_image: str
-    mask_image: str
+    init_image: _Picture
+    mask_image: _Picture
 
 
 JobRequest: TypeAlias = ImageGeneration | ImageTransform | ImageInpaint

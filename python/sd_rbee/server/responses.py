@@ -38,6 +38,8 @@ def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Respo
     if wire.status == 500 and not isinstance(error, SdRbeeError):
         _log.error("%s of request %s", type(error).__name__, correlation_id, exc_info=error)
     headers = {} if wire.retry_after is None else {"retry-after": str(wire.retry_after)}
+    if wire.code == "REQUEST_TIMEOUT":
+        headers["connection"] = "close"
     if wire.status == 405 and isinstance(error, HTTPException) and error.headers:
         headers.update(error.headers)
     return Response(wire.body(correlation_id), status_code=wire.status, headers=headers, media_type="application/json")

@@ -8,8 +8,9 @@ event carries the names of the seed endpoints (`total_steps`, `image`, `seed`) a
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -22,12 +23,17 @@ from sd_rbee.engine.events import (
     Preview,
     Queued,
     Started,
+    picture_bytes,
 )
 from sd_rbee.errors import Cancelled as CancelledError
 from sd_rbee.events import Progress
+from sd_rbee.server.answers import Finished
 from sd_rbee.server.errors import to_wire
 
+T = TypeVar("T")
 _KEEP_ALIVE = b": keep-alive\n\n"
+_PIECE_BYTES = 1 << 16
+_LARGE_BYTES = 1 << 20
 
 
 def describe(job: Job, event: JobEvent) -> tuple[str, dict[str, Any]]:
@@ -45,7 +51,7 @@ def describe(job: Job, event: JobEvent) -> tuple[str, dict[str, Any]]:
             data = {**_progress(progress), "image": _base64(png), "format": "png"}
             return "preview", {"type": "preview", **data}
         case Complete():
-            return "complete", complete(job, event)
+            return "complete", dict(complete(job, event))
         case Failed(error):
             wire = to_wire(error)
             data = {"code": wire.code, "message": wire.message, "retriable": wire.retriable}
@@ -56,7 +62,7 @@ def describe(job: Job, event: JobEvent) -> tuple[str, dict[str, Any]]:
             return "error", {"type": "cancelled", **data}
 
 
-def complete(job: Job, event: Complete) -> dict[str, Any]:
+def complete(job: Job, event: Complete) -> Finished:
     """The finished pictures; `image` and `seed` are the first one's."""
     pictures = [_base64(png) for png in event.pngs]
     return {
@@ -83,9 +89,14 @@ def end_marker(event: JobEvent) -> str:
             return "[DONE]"
 
 
-def frame(id: int, name: str, data: dict[str, Any]) -> bytes:
-    """One server-sent event."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (id, name.encode(), msgspec.json.encode(data))
+async def aside(event: JobEvent, work: Callable[[], T]) -> T:
+    """What `work` on this event gives; done on another thread where large pictures would hold up everybody."""
+    return await asyncio.to_thread(work) if picture_bytes(event) > _LARGE_BYTES else work()
+
+
+def _frame(job: Job, number: int, event: JobEvent) -> bytes:
+    name, data = describe(job, event)
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), msgspec.json.encode(data))
 
 
 async def stream(job: Job, *, keep_alive: float, after: int = 0, marker: bool = False) -> AsyncGenerator[bytes, None]:
@@ -99,7 +110,13 @@ async def stream(job: Job, *, keep_alive: float, after: int = 0, marker: bool = 
     """
     async with contextlib.aclosing(_events(job, after, keep_alive)) as events:
         async for entry in events:
-            yield _KEEP_ALIVE if entry is None else frame(entry[0], *describe(job, entry[1]))
+            if entry is None:
+                yield _KEEP_ALIVE
+                continue
+            data = await aside(entry[1], partial(_frame, job, *entry))
+            # What a reader is slow to take waits here, where it is once, rather than in the connection's buffer.
+            for start in range(0, len(data), _PIECE_BYTES):
+                yield data[start : start + _PIECE_BYTES]
     if marker and job.log.end is not None:
         yield b"data: %s\n\n" % end_marker(job.log.end[1]).encode()
     job.collected = True
@@ -162,4 +179,6 @@ def rounded(seconds: float | None) -> float | None:
 
 
 def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    # A JSON string already, as the encoder takes it: base64 has nothing to escape, and a picture is large enough to be
+    # copied once less.
+    return cast("str", msgspec.Raw(b'"%s"' % base64.b64encode(data)))

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import sd_rbee
 from sd_rbee import models
 from sd_rbee.engine import Engine, EngineState
+from sd_rbee.server.answers import Defaults, Info
 from sd_rbee.server.metrics import Metrics
 from sd_rbee.server.orders import Orders
+from sd_rbee.server.schema import Bounds
 from sd_rbee.settings import WorkerSettings
 
 # Of a request that names none, for models that do not say better themselves: the seed's, and the hives' for jobs.
@@ -46,10 +47,12 @@ class Worker:
             # The engine refuses whatever is ordered now; the request's own faults are told first all the same.
             return Orders(self.settings, steps=1, job_steps=1, guidance_scale=1.0, sides=(1, 1))
         defaults, own = pipeline.defaults, models.has_own_defaults(self.settings.model)
+        steps, most = defaults["num_inference_steps"], self.settings.limits.max_steps
         self._orders = Orders(
             self.settings,
-            steps=defaults["num_inference_steps"] if own else _SEED_STEPS,
-            job_steps=defaults["num_inference_steps"] if own else _JOB_STEPS,
+            # A request that names no steps must not be refused for having too many.
+            steps=min(steps if own else _SEED_STEPS, most),
+            job_steps=min(steps if own else _JOB_STEPS, most),
             guidance_scale=defaults["guidance_scale"],
             sides=(defaults["height"], defaults["width"]),
         )
@@ -72,25 +75,18 @@ class Worker:
         """Whether jobs are taken."""
         return self.engine.state in (EngineState.IDLE, EngineState.BUSY)
 
-    def info(self) -> dict[str, Any]:
+    @property
+    def bounds(self) -> Bounds:
+        """What requests may ask for, as the schema tells it."""
+        pipeline, limits = self.engine.pipeline, self.settings.limits
+        if pipeline is None:
+            return Bounds(limits, 1, ())
+        return Bounds(limits, pipeline.size_multiple, pipeline.schedulers)
+
+    def info(self) -> Info:
         """All that a client may want to know before it asks for a picture."""
         pipeline, settings, limits = self.engine.pipeline, self.settings, self.settings.limits
-        model: dict[str, Any] = {}
-        if pipeline is not None:
-            defaults = pipeline.defaults
-            model = {
-                "defaults": {
-                    "steps": self.orders.steps,
-                    "guidance_scale": self.orders.guidance_scale,
-                    "height": defaults["height"],
-                    "width": defaults["width"],
-                    "scheduler": defaults["scheduler"],
-                },
-                "size_multiple": pipeline.size_multiple,
-                "dtype": pipeline.dtype,
-                "schedulers": pipeline.schedulers,
-            }
-        return {
+        info: Info = {
             "worker_id": settings.worker_id,
             "worker_type": "sd-worker-rbee",
             "version": sd_rbee.__version__,
@@ -110,5 +106,17 @@ class Worker:
                 "max_body_bytes": limits.max_body_bytes,
                 "keep_seconds": settings.keep_seconds,
             },
-            **model,
         }
+        if pipeline is not None:
+            defaults = pipeline.defaults
+            info["defaults"] = Defaults(
+                steps=self.orders.steps,
+                guidance_scale=self.orders.guidance_scale,
+                height=defaults["height"],
+                width=defaults["width"],
+                scheduler=defaults["scheduler"],
+            )
+            info["size_multiple"] = pipeline.size_multiple
+            info["dtype"] = pipeline.dtype
+            info["schedulers"] = pipeline.schedulers
+        return info
