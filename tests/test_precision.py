@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fidelity import BF16_PSNR, psnr
+from fidelity import BF16_PSNR, INT8_PSNR, psnr
 from sd_rbee import Pipeline
 from sd_rbee.backend import native
 from sd_rbee.verify import verify
@@ -14,25 +14,31 @@ PROMPTS = ("a robot", "a red apple", "an owl", "a guitar", "a penguin on a yello
 
 @pytest.fixture(scope="module")
 def pipes() -> dict[str, Pipeline]:
-    return {dtype: Pipeline.load(device="cpu", dtype=dtype) for dtype in ("f32", "bf16")}
+    return {dtype: Pipeline.load(device="cpu", dtype=dtype) for dtype in ("f32", "bf16", "int8")}
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++-2m"])
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_bf16_draws_what_f32_does(prompt: str, scheduler: str, pipes: dict[str, Pipeline]) -> None:
-    f32, bf16 = (pixels(pipe.generate(prompt, seed=7, scheduler=scheduler)) for pipe in pipes.values())
+def test_narrow_numbers_draw_what_f32_does(prompt: str, scheduler: str, pipes: dict[str, Pipeline]) -> None:
+    f32, bf16, int8 = (pixels(pipe.generate(prompt, seed=7, scheduler=scheduler)) for pipe in pipes.values())
     assert not np.array_equal(f32, bf16)
+    assert not np.array_equal(bf16, int8)
     assert psnr(bf16, f32) >= BF16_PSNR
+    assert psnr(int8, f32) >= INT8_PSNR
 
 
 def test_auto_takes_f32_for_a_narrow_model() -> None:
     assert Pipeline.load(device="cpu").dtype == "f32"
 
 
-def test_bf16_takes_less_memory(pipes: dict[str, Pipeline]) -> None:
+def test_narrow_numbers_take_less_memory(pipes: dict[str, Pipeline]) -> None:
     held = {dtype: sum(part.bytes for part in pipe.residency) for dtype, pipe in pipes.items()}
     assert held["bf16"] < 0.6 * held["f32"]
+    assert held["int8"] < held["bf16"]
     assert {(part.dtype, part.storage) for part in pipes["bf16"].residency} == {("bf16", "packed")}
+    of_int8 = {part.component: part.dtype for part in pipes["int8"].residency}
+    assert of_int8["unet"] == "int8"
+    assert of_int8["vae"] == of_int8["text_encoder"] != "int8"
 
 
 def test_bf16_is_verified_against_f32() -> None:
