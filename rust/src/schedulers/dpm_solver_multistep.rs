@@ -108,15 +108,6 @@ impl Scheduler for DpmSolverMultistep {
         &self.sigmas
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor> {
-        at(&self.steps, index)?;
-        Ok(sample.clone())
-    }
-
     fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
         let step = at(&self.steps, index)?;
         noised(step.alpha, original, step.sigma, noise)

@@ -41,6 +41,7 @@ pub use self::config::SchedulerConfig;
 pub use self::kind::SchedulerKind;
 pub use self::options::SchedulerOptions;
 use self::run::Run;
+use self::samples::at;
 pub use self::spacing::TimestepSpacing;
 use crate::error::Result;
 
@@ -58,18 +59,25 @@ pub trait Scheduler: Send {
     fn timesteps(&self) -> &[f64];
     /// The noise level before each step and after the last one: one more than there are steps. Empty for ddim, ddpm,
     /// pndm, lcm and tcd.
-    fn sigmas(&self) -> &[f64];
+    fn sigmas(&self) -> &[f64] {
+        &[]
+    }
     /// How many steps belong together: 2 with heun, else 1.
     fn order(&self) -> usize {
         1
     }
     /// What standard normal noise is multiplied by to become the first sample.
-    fn init_noise_sigma(&self) -> f64;
+    fn init_noise_sigma(&self) -> f64 {
+        1.0
+    }
     /// The sample as the network takes it at step `index`.
     ///
     /// # Errors
     /// [`Error::Inference`](crate::Error::Inference) for an `index` past the last step.
-    fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor>;
+    fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor> {
+        at(self.timesteps(), index)?;
+        Ok(sample.clone())
+    }
     /// The clean sample `original` under as much of the standard normal `noise` as there is before step `index`;
     /// the result has the shape and dtype of `original`.
     ///

@@ -158,19 +158,6 @@ impl Scheduler for Pndm {
         &self.timesteps
     }
 
-    fn sigmas(&self) -> &[f64] {
-        &[]
-    }
-
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
-    fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor> {
-        at(&self.steps, index)?;
-        Ok(sample.clone())
-    }
-
     fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
         let step = at(&self.steps, index)?;
         noised(step.alpha_prod_sqrt, original, step.beta_prod_sqrt, noise)

@@ -143,10 +143,6 @@ impl Scheduler for UniPc {
         &self.sigmas
     }
 
-    fn init_noise_sigma(&self) -> f64 {
-        1.0
-    }
-
     fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor> {
         at(&self.timesteps, index)?;
         Ok(sample.clone())
