@@ -20,9 +20,9 @@ def never(*_: Any) -> NoReturn:  # noqa: ANN401 - as the other
 def install() -> None:
     load = Pipeline.load
 
-    def load_slowly(*arguments: Any) -> Pipeline:  # noqa: ANN401 - as the other
+    def load_slowly(*arguments: Any, **options: Any) -> Pipeline:  # noqa: ANN401 - as the other
         time.sleep(LOADING_SECONDS)
-        return load(*arguments)
+        return load(*arguments, **options)
 
     Pipeline.load = load_slowly  # type: ignore[method-assign, assignment]
     Orders.img2img = never  # type: ignore[method-assign, assignment]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 import uvicorn
 
 from sd_rbee.engine import Engine, EngineState
-from sd_rbee.errors import HiveError, InvalidParamsError
+from sd_rbee.errors import HiveError
 from sd_rbee.hive import HiveClient, Report
 from sd_rbee.pipeline import Pipeline
 from sd_rbee.server.app import create_app
@@ -116,12 +116,7 @@ class Process:
 
     def _load(self) -> Pipeline:
         settings = self._settings
-        try:
-            return Pipeline.load(settings.model, settings.device, settings.dtype, num_threads=settings.num_threads)
-        except InvalidParamsError as error:
-            # A worker's command line has a flag for one dtype alone.
-            field = "use_f16" if error.field == "dtype" else error.field
-            raise InvalidParamsError(field, error.given, error.allowed) from None
+        return Pipeline.load(settings.model, settings.device, settings.dtype, num_threads=settings.num_threads)
 
     def _hear(self, number: signal.Signals) -> None:
         try:
