@@ -24,7 +24,7 @@ def install() -> None:
         time.sleep(LOADING_SECONDS)
         return load(*arguments, **options)
 
-    Pipeline.load = load_slowly  # type: ignore[method-assign, assignment]
+    Pipeline.load = load_slowly  # type: ignore[method-assign]
     Orders.img2img = never  # type: ignore[method-assign, assignment]
 
 
