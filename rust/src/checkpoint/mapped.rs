@@ -132,7 +132,22 @@ impl Entry {
             let reason = format!("the tensor {name:?} is {}, only F32, F16 and BF16 can be used", self.dtype);
             broken(&file.shown, reason)
         })?;
+        file.forget(&self.range);
         Ok(Tensor::from_vec(values, self.shape.as_slice(), device)?)
+    }
+}
+
+impl MappedFile {
+    /// Lets the system take back the pages of a tensor that has been read: it is not read again, and without this the file
+    /// would lie in memory beside what was made of it.
+    fn forget(&self, range: &Range<usize>) {
+        #[cfg(unix)]
+        // SAFETY: pages of a file that is only read come back from the file if they are read again. An error leaves
+        // them where they are.
+        let _ =
+            unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+        #[cfg(not(unix))]
+        let _ = range;
     }
 }
 

@@ -106,7 +106,7 @@ impl ClipTextModel {
         let embeddings = weights.pp("embeddings");
         let layers = weights.pp("encoder.layers");
         Ok(Self {
-            token_embedding: embeddings.get(&[config.vocab_size, width], "token_embedding.weight")?,
+            token_embedding: embeddings.get_table(&[config.vocab_size, width], "token_embedding.weight")?,
             position_embedding: embeddings.get(&[window, width], "position_embedding.weight")?,
             layers: (0..config.num_hidden_layers)
                 .map(|index| EncoderLayer::new(&layers.pp(index), &config))
@@ -127,7 +127,7 @@ impl TextEncoder for ClipTextModel {
             return Err(Error::Checkpoint(format!("token id {id} is outside the text encoder's {entries} entries")));
         }
         let ids = Tensor::new(ids, self.token_embedding.device())?;
-        let tokens = self.token_embedding.index_select(&ids, 0)?;
+        let tokens = self.token_embedding.index_select(&ids, 0)?.to_dtype(self.position_embedding.dtype())?;
         let mut x = (tokens + &self.position_embedding)?.unsqueeze(0)?;
         for layer in &self.layers {
             x = layer.forward(&x, &self.config)?;

@@ -137,10 +137,20 @@ impl Weights {
     /// A tensor that is missing, misshapen or of a dtype that cannot be used is noted for [`Weights::finish`], and a
     /// placeholder that takes no memory is returned, so that one pass over the model finds everything that is wrong.
     pub fn get(&self, shape: &[usize], name: impl Display) -> Result<Tensor> {
+        self.get_as(self.ledger.dtype, shape, name)
+    }
+
+    /// Like [`Weights::get`], for a table whose rows are looked up: on the CPU as narrow as what is multiplied there.
+    pub fn get_table(&self, shape: &[usize], name: impl Display) -> Result<Tensor> {
+        let narrow = self.products().map(Products::of_floats) == Some(Products::Bf16);
+        self.get_as(if narrow { DType::BF16 } else { self.ledger.dtype }, shape, name)
+    }
+
+    fn get_as(&self, dtype: DType, shape: &[usize], name: impl Display) -> Result<Tensor> {
         let path = self.path(name);
         match self.ledger.source.find(&path, shape) {
             Some(found) if found == shape => {
-                let tensor = match self.ledger.source.load(&path, self.ledger.dtype, &self.ledger.device) {
+                let tensor = match self.ledger.source.load(&path, dtype, &self.ledger.device) {
                     Err(Error::Checkpoint(problem)) => {
                         self.ledger.taken.borrow_mut().insert(path);
                         return self.placeholder(shape, problem);
@@ -148,7 +158,7 @@ impl Weights {
                     loaded => loaded?,
                 };
                 if self.ledger.taken.borrow_mut().insert(path) {
-                    *self.ledger.bytes.borrow_mut() += tensor.elem_count() * self.ledger.dtype.size_in_bytes();
+                    *self.ledger.bytes.borrow_mut() += tensor.elem_count() * dtype.size_in_bytes();
                 }
                 Ok(tensor)
             }

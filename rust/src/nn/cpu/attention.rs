@@ -41,13 +41,17 @@ vectorised! {
     unsafe fn largest<V>(row: *const f32, len: usize, least: f32) -> f32 {
         // SAFETY: by the caller's promise.
         unsafe {
-            let mut lanes = V::splat(least);
-            for index in (0..len).step_by(V::LANES) {
-                lanes = lanes.max(V::load(row.add(index)));
+            let (mut even, mut odd) = (V::splat(least), V::splat(least));
+            let mut index = 0;
+            while index + 2 * V::LANES <= len {
+                even = even.max(V::load(row.add(index)));
+                odd = odd.max(V::load(row.add(index + V::LANES)));
+                index += 2 * V::LANES;
             }
-            let mut each = [f32::NEG_INFINITY; 16];
-            lanes.store(each.as_mut_ptr());
-            each.into_iter().fold(f32::NEG_INFINITY, f32::max)
+            if index < len {
+                even = even.max(V::load(row.add(index)));
+            }
+            even.max(odd).largest_lane()
         }
     }
 }
@@ -80,9 +84,7 @@ vectorised! {
                     }
                 }
             }
-            let mut each = [0f32; 16];
-            sums.store(each.as_mut_ptr());
-            each.iter().sum()
+            sums.sum_of_lanes()
         }
     }
 }

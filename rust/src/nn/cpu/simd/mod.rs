@@ -40,6 +40,12 @@ pub unsafe trait Simd: Copy {
 
     fn max(self, other: Self) -> Self;
 
+    /// The largest lane.
+    fn largest_lane(self) -> f32;
+
+    /// The sum of all lanes.
+    fn sum_of_lanes(self) -> f32;
+
     /// 2^n for whole numbers n in -126..=127, times `self`.
     fn scale(self, n: Self) -> Self;
 

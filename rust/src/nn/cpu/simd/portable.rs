@@ -65,6 +65,16 @@ unsafe impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn largest_lane(self) -> f32 {
+        self.0.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    #[inline(always)]
+    fn sum_of_lanes(self) -> f32 {
+        self.0.iter().sum()
+    }
+
+    #[inline(always)]
     fn scale(self, n: Self) -> Self {
         self.zip(n, |value, n| value * f32::from_bits(((n as i32 + 127) as u32) << 23))
     }

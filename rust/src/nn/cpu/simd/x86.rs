@@ -65,6 +65,22 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn largest_lane(self) -> f32 {
+        let mut lanes = [0f32; 8];
+        // SAFETY: as above, and there is room for all lanes.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    #[inline(always)]
+    fn sum_of_lanes(self) -> f32 {
+        let mut lanes = [0f32; 8];
+        // SAFETY: as above, and there is room for all lanes.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes.iter().sum()
+    }
+
+    #[inline(always)]
     fn scale(self, n: Self) -> Self {
         // SAFETY: as above.
         unsafe {
@@ -172,6 +188,18 @@ unsafe impl Simd for Avx512 {
     fn max(self, other: Self) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn largest_lane(self) -> f32 {
+        // SAFETY: as above.
+        unsafe { _mm512_reduce_max_ps(self.0) }
+    }
+
+    #[inline(always)]
+    fn sum_of_lanes(self) -> f32 {
+        // SAFETY: as above.
+        unsafe { _mm512_reduce_add_ps(self.0) }
     }
 
     #[inline(always)]
