@@ -49,10 +49,13 @@ struct Block {
 // SAFETY: a kept block belongs to nobody else.
 unsafe impl Send for Kept {}
 
-/// Tells how much memory was in use.
+/// The process's allocator, as far as others need to know it.
 pub trait Meter: Sync {
     /// The most bytes of large blocks that were in use at one time since the last call.
     fn peak(&self) -> usize;
+
+    /// Gives the system back what is kept and not in use.
+    fn release(&self);
 }
 
 static METER: OnceLock<&'static dyn Meter> = OnceLock::new();
@@ -67,11 +70,22 @@ pub fn peak() -> Option<usize> {
     METER.get().map(|meter| meter.peak())
 }
 
+/// Asks the process's allocator to give back what it keeps: what loading needed is not what drawing needs.
+pub fn release() {
+    if let Some(meter) = METER.get() {
+        meter.release();
+    }
+}
+
 impl<A: GlobalAlloc + Sync> Meter for Recycling<A> {
     fn peak(&self) -> usize {
         let mut kept = self.lock();
         let used = kept.used;
         std::mem::replace(&mut kept.watched, used)
+    }
+
+    fn release(&self) {
+        Self::release(self);
     }
 }
 

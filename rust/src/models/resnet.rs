@@ -54,14 +54,15 @@ impl ResnetBlock2D {
     /// Feature maps (batch, …, h, w) of `inputs` channels together, and the time embedding (1 or batch, width) where there
     /// is one, to (batch, outputs, h, w).
     pub fn forward(&self, inputs: &[&Tensor], time_embedding: Option<&Tensor>) -> Result<Tensor> {
-        let h = self.norm1.forward_silu(inputs)?;
-        let h = match (&self.time_emb_proj, time_embedding) {
+        // Assigned anew, so that each is gone as soon as the next is there.
+        let mut h = self.norm1.forward_silu(inputs)?;
+        h = match (&self.time_emb_proj, time_embedding) {
             (Some(projection), Some(embedding)) => {
                 self.conv1.forward_shifted(&h, &projection.forward(&Activation::Silu.forward(embedding)?)?)?
             }
             _ => self.conv1.forward(&h)?,
         };
-        let h = self.norm2.forward_silu(&[&h])?;
+        h = self.norm2.forward_silu(&[&h])?;
         match (&self.conv_shortcut, inputs) {
             (Some(shortcut), _) => self.conv2.forward_add(&h, &shortcut.forward_joined(inputs)?),
             (None, [x]) => self.conv2.forward_add(&h, x),

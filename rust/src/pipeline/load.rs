@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use candle_core::{DType, Device};
 
 use super::Pipeline;
+use crate::allocator;
 use crate::checkpoint::{MappedTensors, ModelFolder, RandomTensors, clip_text_key, vae_key};
 use crate::device::{self, Residency};
 use crate::error::{Error, Result};
@@ -255,6 +256,7 @@ impl Pipeline {
         Loader { device, dtype, residency, .. }: Loader<'_>,
         engine: Engine,
     ) -> Self {
+        allocator::release();
         Self {
             model,
             tokenizer,

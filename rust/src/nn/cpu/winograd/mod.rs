@@ -54,7 +54,7 @@ pub fn method(products: Products, kernels: usize, side: Option<usize>) -> Method
     match products {
         Products::F32 if kernels <= SMALL || side >= 32 => Method::Winograd4,
         Products::F32 if side >= 16 => Method::Winograd2,
-        Products::Bf16 if kernels <= SMALL || side >= 32 => Method::Winograd2,
+        Products::Bf16 if kernels <= SMALL || side >= 16 => Method::Winograd2,
         _ => Method::Direct,
     }
 }
