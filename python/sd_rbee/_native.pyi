@@ -154,7 +154,7 @@ class Generation:
     def peak_memory(self) -> dict[str, int]:
         """The most bytes in use at one time by phase: encode, prepare, denoise, decode.
 
-        The model's own are included, blocks under 1 MiB are not.
+        The model's own are included, blocks under 256 KiB are not.
         """
     @property
     def truncations(self) -> list[Truncation]: ...

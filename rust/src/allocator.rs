@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Bytes from which on a block is large.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 256 << 10;
 /// Alignment of all large blocks; what needs more is left to the inner allocator.
 const ALIGNMENT: usize = 64;
 /// Bytes of a huge page of the system, on the machines where that can be had.
@@ -36,7 +36,7 @@ struct Kept {
     peak: usize,
     /// The most bytes that were in use at one time since a [`Meter`] was asked the last time.
     watched: usize,
-    /// Large blocks that the inner allocator was asked for.
+    /// Large blocks that were new.
     fresh: u64,
 }
 
@@ -134,15 +134,15 @@ impl<A: GlobalAlloc> Recycling<A> {
             let block = kept.blocks[gone];
             kept.bytes -= block.size;
             gone += 1;
-            // SAFETY: the block came from the inner allocator with this layout, and is in no one's hands.
-            unsafe { self.inner.dealloc(block.data, large(block.size)) };
+            // SAFETY: the block came from `fresh`, and is in no one's hands.
+            unsafe { give_back(&self.inner, block) };
         }
         kept.blocks.copy_within(gone..kept.count, 0);
         kept.count -= gone;
     }
 
     /// A block of a size that [`rounded`] gave; the flag says whether it is new.
-    fn take(&self, size: usize, fresh: impl FnOnce() -> *mut u8) -> (*mut u8, bool) {
+    fn take(&self, size: usize) -> (*mut u8, bool) {
         let mut kept = self.lock();
         let found = kept.blocks[..kept.count].iter().rposition(|block| block.size == size);
         kept.used += size;
@@ -160,32 +160,83 @@ impl<A: GlobalAlloc> Recycling<A> {
         self.shrink(&mut kept, room);
         kept.fresh += 1;
         drop(kept);
-        let data = fresh();
+        let data = fresh(&self.inner, size);
         if data.is_null() {
             self.lock().used -= size;
-        } else {
-            ask_for_huge_pages(data, size);
         }
         (data, true)
     }
 }
 
-/// The layout of all large blocks of a size.
-fn large(size: usize) -> Layout {
-    let alignment = if size < 2 * HUGE_PAGE { ALIGNMENT } else { HUGE_PAGE };
-    // SAFETY: the alignment is a power of two, and `rounded` sees to it that sizes do not overflow.
-    unsafe { Layout::from_size_align_unchecked(size, alignment) }
+/// A new large block, of zeros; null where there is no memory.
+///
+/// On Unix blocks come from the system itself: what is given back there is gone from the process at once. They begin where
+/// huge pages do, which spare a block most faults and the processor most look-ups.
+fn fresh<A: GlobalAlloc>(inner: &A, size: usize) -> *mut u8 {
+    #[cfg(unix)]
+    {
+        let _ = inner;
+        let alignment = if size < 2 * HUGE_PAGE { 0 } else { HUGE_PAGE };
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, of which the parts before and behind the block are given back.
+        unsafe {
+            let mapped = libc::mmap(
+                std::ptr::null_mut(),
+                size + alignment,
+                access,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            if mapped == libc::MAP_FAILED {
+                return std::ptr::null_mut();
+            }
+            let mapped: *mut u8 = mapped.cast();
+            let before = if alignment == 0 { 0 } else { mapped.align_offset(alignment) };
+            let block = mapped.add(before);
+            if before > 0 {
+                libc::munmap(mapped.cast(), before);
+            }
+            if alignment > before {
+                libc::munmap(block.add(size).cast(), alignment - before);
+            }
+            #[cfg(target_os = "linux")]
+            if alignment > 0 {
+                libc::madvise(block.cast(), size, libc::MADV_HUGEPAGE);
+            }
+            block
+        }
+    }
+    #[cfg(not(unix))]
+    // SAFETY: the size is not 0.
+    unsafe {
+        inner.alloc_zeroed(large(size))
+    }
 }
 
-/// Asks the system to back a block with huge pages, which spare it most faults and the processor most look-ups.
-fn ask_for_huge_pages(data: *mut u8, size: usize) {
-    #[cfg(target_os = "linux")]
-    if size >= 2 * HUGE_PAGE {
-        // SAFETY: advice on memory of our own; where it is not taken, nothing changes.
-        unsafe { libc::madvise(data.cast(), size, libc::MADV_HUGEPAGE) };
+/// Gives the system a large block back.
+///
+/// # Safety
+/// The block came from [`fresh`] with this size, and is in no one's hands.
+unsafe fn give_back<A: GlobalAlloc>(inner: &A, block: Block) {
+    #[cfg(unix)]
+    {
+        let _ = inner;
+        // SAFETY: by the caller's promise.
+        unsafe { libc::munmap(block.data.cast(), block.size) };
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (data, size);
+    #[cfg(not(unix))]
+    // SAFETY: by the caller's promise.
+    unsafe {
+        inner.dealloc(block.data, large(block.size));
+    }
+}
+
+/// The layout of all large blocks of a size.
+#[cfg(not(unix))]
+fn large(size: usize) -> Layout {
+    // SAFETY: the alignment is a power of two, and `rounded` sees to it that sizes do not overflow.
+    unsafe { Layout::from_size_align_unchecked(size, ALIGNMENT) }
 }
 
 /// The size that a large allocation is rounded up to: to eighths of a power of two, so that there are few sizes. None for
@@ -194,19 +245,20 @@ fn rounded(layout: Layout) -> Option<usize> {
     if layout.size() < LARGE || layout.align() > ALIGNMENT {
         return None;
     }
+    // Whole pages, as the smallest of these units is 32 KiB.
     let unit = 1 << (layout.size().ilog2() - 3);
     let size = layout.size().checked_next_multiple_of(unit)?;
     (size <= isize::MAX as usize - HUGE_PAGE).then_some(size)
 }
 
-// SAFETY: blocks come from the inner allocator, large ones with the layout that `rounded` gives for every layout that
-// they are asked for with, and only one at a time has them.
+// SAFETY: blocks come from the inner allocator, large ones from `fresh` with the size that `rounded` gives for every
+// layout that they are asked for with, and only one at a time has them.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Recycling<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is passed on.
         unsafe {
             match rounded(layout) {
-                Some(size) => self.take(size, || self.inner.alloc(large(size))).0,
+                Some(size) => self.take(size).0,
                 None => self.inner.alloc(layout),
             }
         }
@@ -216,7 +268,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Recycling<A> {
         // SAFETY: the caller's promise is passed on; a kept block is as large as was asked for.
         unsafe {
             let Some(size) = rounded(layout) else { return self.inner.alloc_zeroed(layout) };
-            let (data, is_fresh) = self.take(size, || self.inner.alloc_zeroed(large(size)));
+            let (data, is_fresh) = self.take(size);
             if !is_fresh {
                 data.write_bytes(0, layout.size());
             }

@@ -177,7 +177,8 @@ fn check(case: &Case) {
                 Method::Auto => products == Products::F32 && case.methods().contains(&Method::Winograd4),
                 _ => false,
             };
-            let rounding = if products == Products::F32 { 5e-6 } else { 0.05 };
+            // In bf16 they lose 2.4 % on average, so that one of many is off by four times that.
+            let rounding = if products == Products::F32 { 5e-6 } else { 0.1 };
             let size = EXACT_WEIGHT * (depth as f64).sqrt();
             let tolerance = if takes_fractions { rounding * size } else { 0.0 };
             assert_close(&run(case, &exact, products, method), &case.out(), &want, tolerance);
