@@ -89,6 +89,10 @@ plausible = st.fixed_dictionaries(
         "seed": st.integers(0, 2**64 - 2),
         "scheduler": st.sampled_from(["ddim", "euler", "euler-ancestral", "dpm++-2m"]),
         "timestep_spacing": st.sampled_from([None, "leading", "trailing", "linspace"]),
+        "guidance_start": st.floats(0, 0.5),
+        "guidance_end": st.floats(0.5, 1, exclude_min=True),
+        "deepcache_interval": st.integers(1, 4),
+        "deepcache_branch": st.integers(0, 3),
         "negative_prompt": st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
     }
 )

@@ -86,6 +86,10 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         eta=0.5,
         timestep_spacing="trailing",
         use_karras_sigmas=False,
+        guidance_start=0.1,
+        guidance_end=0.9,
+        deepcache_interval=2,
+        deepcache_branch=1,
     )
     assert result.seeds == [5, 6]
     assert [image.size for image in result.images] == [(40, 24)] * 2
@@ -100,7 +104,12 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         "eta": 0.5,
         "timestep_spacing": "trailing",
         "use_karras_sigmas": False,
+        "guidance_start": 0.1,
+        "guidance_end": 0.9,
+        "deepcache_interval": 2,
+        "deepcache_branch": 1,
         "model": "pollen",
+        "vae": None,
         "engine": "native",
         "device": "cpu",
         "dtype": "f32",
@@ -123,6 +132,10 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         {"timestep_spacing": "leading"},
         {"timestep_spacing": "linspace"},
         {"scheduler": "euler", "use_karras_sigmas": True},
+        {"guidance_start": 0.25},
+        {"guidance_end": 0.75},
+        {"deepcache_interval": 2},
+        {"deepcache_interval": 2, "deepcache_branch": 1},
     ],
     ids=lambda change: "-".join(map(str, change.values())),
 )

@@ -157,7 +157,8 @@ class Generation:
     def parameters(self) -> dict[str, Any]:
         """The parameters as they were used, every default filled in.
 
-        Keys: width, height, num_inference_steps, guidance_scale, scheduler, eta, timestep_spacing, use_karras_sigmas.
+        Keys: width, height, num_inference_steps, guidance_scale, guidance_start, guidance_end,
+        deepcache_interval, deepcache_branch, scheduler, eta, timestep_spacing, use_karras_sigmas.
         """
 
 @final
@@ -165,7 +166,17 @@ class Pipeline:
     """A model in memory. One generation at a time; a second call waits for the first."""
 
     @staticmethod
-    def load(path: str, *, device: str = "auto", dtype: str = "auto", engine: str = "native") -> Pipeline: ...
+    def load(
+        path: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        engine: str = "native",
+        num_threads: int | None = None,
+        vae: str | None = None,
+        preview_vae: str | None = None,
+    ) -> Pipeline:
+        """`vae` is a folder of an autoencoder to take instead of the model's own, `preview_vae` of one for previews."""
     def generate(
         self,
         prompt: str,
@@ -181,6 +192,10 @@ class Pipeline:
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        deepcache_interval: int = 1,
+        deepcache_branch: int = 0,
         preview_every: int = 0,
         decode_previews: bool = False,
         on_step: Callable[[Step], object] | None = None,

@@ -18,16 +18,17 @@ Engine = Literal["native", "candle"]
 OnStep = Callable[[native.Step], object]
 
 _log = logging.getLogger("sd_rbee")
-_loaded: dict[tuple[str, str, str, str], "Pipeline"] = {}
+_loaded: dict[tuple[str, ...], "Pipeline"] = {}
 _loading = threading.Lock()
 
 
 class Pipeline:
     """A model in memory. Any thread may call it; one generation runs at a time and the next waits for it."""
 
-    def __init__(self, engine: native.Pipeline, model: str) -> None:
+    def __init__(self, engine: native.Pipeline, model: str, vae: str | None = None) -> None:
         self._native = engine
         self._model = model
+        self._vae = vae
         self._of_thread = threading.local()
 
     @classmethod
@@ -37,6 +38,9 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         engine: Engine = "native",
+        *,
+        vae: str | os.PathLike[str] | None = None,
+        preview_vae: str | os.PathLike[str] | None = None,
     ) -> "Pipeline":
         """Loads a model.
 
@@ -45,9 +49,11 @@ class Pipeline:
             device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
             dtype: f32, f16 or bf16; auto is the device's best.
             engine: `native` is ours, `candle` the reference that it is compared with.
+            vae: Folder of an AutoencoderKL or AutoencoderTiny in diffusers layout, taken instead of the model's own.
+            preview_vae: Folder of one, an AutoencoderTiny best, that decodes previews which would else be estimates.
 
         Raises:
-            ModelNotFoundError: There is no such model.
+            ModelNotFoundError: There is no such model, or no such folder.
             CheckpointError: The model's files cannot be used.
             DeviceError: The device is absent.
             InvalidParamsError: An argument that means nothing.
@@ -56,11 +62,20 @@ class Pipeline:
         options = {"device": device, "dtype": dtype, "engine": engine}
         for field, value in options.items():
             check_text(field, value)
-        loaded = native.Pipeline.load(str(folder), **options)
+        vae_folder = None if vae is None else models.component("vae", vae)
+        preview_folder = None if preview_vae is None else models.component("preview_vae", preview_vae)
+        loaded = native.Pipeline.load(
+            str(folder),
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            vae=None if vae_folder is None else str(vae_folder),
+            preview_vae=None if preview_folder is None else str(preview_folder),
+        )
         _log.info("%s on %s in %s, engine %s", path_or_alias, loaded.device, loaded.dtype, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)
-        return cls(loaded, models.name(path_or_alias))
+        return cls(loaded, models.name(path_or_alias), None if vae_folder is None else vae_folder.resolve().name)
 
     def generate(
         self,
@@ -77,6 +92,10 @@ class Pipeline:
         eta: float = 0.0,
         timestep_spacing: str | None = None,
         use_karras_sigmas: bool | None = None,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        deepcache_interval: int = 1,
+        deepcache_branch: int = 0,
         on_step: OnStep | None = None,
         cancel: native.CancelToken | None = None,
     ) -> GenerationResult:
@@ -95,6 +114,10 @@ class Pipeline:
             eta: Noise that ddim adds at each step, 0 to 1.
             timestep_spacing: leading, trailing or linspace.
             use_karras_sigmas: Whether the noise levels are those of Karras et al.
+            guidance_start: Fraction of the steps before the first with guidance; a step without costs half.
+            guidance_end: Fraction of the steps up to the last with guidance.
+            deepcache_interval: The inner blocks of the UNet run at every so many steps alone (DeepCache); 1 is always.
+            deepcache_branch: The skip connection inside of which blocks count as inner, 0 the outermost.
             on_step: Called with each finished unit of work on this thread; what it raises ends the generation.
             cancel: A token that ends the generation within a step when it is cancelled.
 
@@ -118,6 +141,10 @@ class Pipeline:
             eta=eta,
             timestep_spacing=timestep_spacing,
             use_karras_sigmas=use_karras_sigmas,
+            guidance_start=guidance_start,
+            guidance_end=guidance_end,
+            deepcache_interval=deepcache_interval,
+            deepcache_branch=deepcache_branch,
         )
         return self._generate(spec, _check_callback(on_step), _check_token(cancel))
 
@@ -154,6 +181,11 @@ class Pipeline:
     def model(self) -> str:
         """The model's alias, or its folder's name."""
         return self._model
+
+    @property
+    def vae(self) -> str | None:
+        """The name of the folder that the VAE is from; None for the model's own."""
+        return self._vae
 
     @property
     def device(self) -> str:
@@ -236,8 +268,8 @@ class Pipeline:
             on_step: Called with each finished unit of work; its `preview` is the image so far where one is due.
             cancel: Ends the generation within a step when it is cancelled.
             preview_every: Steps of an image between two previews; 0 for none.
-            decode_previews: Whether the VAE makes them, at the cost of a whole decode each; else they are estimated,
-                one pixel for a position of the latents.
+            decode_previews: Whether the VAE makes them, at the cost of a whole decode each; else the `preview_vae`
+                does, or they are estimated, one pixel for a position of the latents.
 
         Raises:
             InvalidParamsError: A value out of its range.
@@ -265,6 +297,7 @@ class Pipeline:
             "negative_prompt": spec.negative_prompt,
             **made.parameters,
             "model": self.model,
+            "vae": self.vae,
             "engine": self.engine,
             "device": self.device,
             "dtype": self.dtype,
@@ -291,29 +324,33 @@ def generate(
     device: str = "auto",
     dtype: str = "auto",
     engine: Engine = "native",
+    vae: str | os.PathLike[str] | None = None,
     on_step: OnStep | None = None,
     cancel: native.CancelToken | None = None,
     **parameters: Unpack[GenerationParameters],
 ) -> GenerationResult:
-    """Draws pictures with a model that stays loaded until the process ends; arguments are `Pipeline.generate`'s.
+    """Draws pictures with a model that stays loaded until the process ends; the arguments are those of `Pipeline`.
 
     For a model whose memory is to be given back, use `Pipeline.load` and drop it.
     """
     # Before the seconds that loading may take.
     spec, on_step, cancel = GenerationSpec(prompt, **parameters), _check_callback(on_step), _check_token(cancel)
-    return _shared(model, device, dtype, engine)._generate(spec, on_step, cancel)
+    return _shared(model, device, dtype, engine, vae)._generate(spec, on_step, cancel)
 
 
-def _shared(model: str | os.PathLike[str], device: str, dtype: str, engine: Engine) -> Pipeline:
+def _shared(
+    model: str | os.PathLike[str], device: str, dtype: str, engine: Engine, vae: str | os.PathLike[str] | None
+) -> Pipeline:
     key = (
         str(models.resolve(model)),
         check_text("device", device),
         check_text("dtype", dtype),
         check_text("engine", engine),
+        "" if vae is None else str(models.component("vae", vae)),
     )
     with _loading:
         if key not in _loaded:
-            _loaded[key] = Pipeline.load(model, device, dtype, engine)
+            _loaded[key] = Pipeline.load(model, device, dtype, engine, vae=vae)
         return _loaded[key]
 
 

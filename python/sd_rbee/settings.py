@@ -53,6 +53,8 @@ class WorkerSettings:
         model_version: What the seed calls it: v1-5, v2-1 …, or the model's own name.
         device: As `Pipeline.load` takes it.
         dtype: As `Pipeline.load` takes it.
+        vae: Folder of a VAE, as `Pipeline.load` takes it.
+        preview_vae: Folder of a VAE, as `Pipeline.load` takes it.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         token: Bearer token that protected routes ask for, and that calls out carry; None asks for none.
@@ -75,6 +77,8 @@ class WorkerSettings:
     model_version: str
     device: str = "auto"
     dtype: str = "auto"
+    vae: str | None = None
+    preview_vae: str | None = None
     host: str = "127.0.0.1"
     port: int = 8081
     token: str | None = None

@@ -32,6 +32,10 @@ class GenerationParameters(TypedDict, total=False):
     eta: float
     timestep_spacing: str | None
     use_karras_sigmas: bool | None
+    guidance_start: float
+    guidance_end: float
+    deepcache_interval: int
+    deepcache_branch: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +59,10 @@ class GenerationSpec:
     eta: float = 0.0
     timestep_spacing: str | None = None
     use_karras_sigmas: bool | None = None
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+    deepcache_interval: int = 1
+    deepcache_branch: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -94,7 +102,7 @@ def check_text(field: str, value: object) -> str:
 
 
 def _check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
-    least = 0 if field == "seed" else 1
+    least = 0 if field in ("seed", "deepcache_branch") else 1
     allowed = f"an int from {least} to {limit - 1}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", allowed)
@@ -147,4 +155,8 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "eta": _check_float,
     "timestep_spacing": check_text,
     "use_karras_sigmas": _check_bool,
+    "guidance_start": _check_float,
+    "guidance_end": _check_float,
+    "deepcache_interval": _check_int,
+    "deepcache_branch": _check_int,
 }

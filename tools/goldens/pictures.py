@@ -23,6 +23,18 @@ CASES: tuple[dict[str, Any], ...] = (
     {"prompt": "a green dragon", "scheduler": "dpm++-2m", "seed": 2**64 - 1},
     {"prompt": "a house", "scheduler": "dpm++-2m", "seed": 12, "use_karras_sigmas": True, "num_inference_steps": 25},
     {"prompt": "a flower", "scheduler": "ddim", "seed": 13, "height": 96, "width": 160, "guidance_scale": 1.0},
+    {"prompt": "a boat", "scheduler": "ddim", "seed": 15, "guidance_start": 0.2, "guidance_end": 0.6},
+    {"prompt": "a lemon", "scheduler": "dpm++-2m", "seed": 16, "deepcache_interval": 3},
+    {
+        "prompt": "an owl",
+        "scheduler": "euler",
+        "seed": 17,
+        "guidance_start": 0.3,
+        "guidance_end": 0.7,
+        "deepcache_interval": 2,
+        "deepcache_branch": 4,
+        "num_images_per_prompt": 2,
+    },
     {"prompt": "\u732b \U0001f916 <|endoftext|>", "scheduler": "ddim", "seed": 14, "timestep_spacing": "leading"},
 )
 

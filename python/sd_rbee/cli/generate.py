@@ -26,10 +26,39 @@ if TYPE_CHECKING:
 @click.option("--height", type=int, help="In pixels.")
 @click.option("--negative", "negative_prompt", metavar="TEXT", help="What to keep away from.")
 @click.option("--guidance", "guidance_scale", type=float, help="How closely to follow the prompt.")
+@click.option(
+    "--guidance-start",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Fraction of the steps before the first with guidance; a step without costs half.",
+)
+@click.option(
+    "--guidance-end",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Fraction of the steps up to the last with guidance.",
+)
+@click.option(
+    "--deepcache-interval",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Run the inner blocks of the UNet at every so many steps alone.",
+)
+@click.option(
+    "--deepcache-branch",
+    type=int,
+    default=0,
+    show_default=True,
+    help="The skip connection inside of which blocks count as inner, 0 the outermost.",
+)
 @click.option("--eta", type=float, default=0.0, show_default=True, help="Noise of ddim, 0 to 1.")
 @click.option("--karras/--no-karras", "use_karras_sigmas", default=None, help="Noise levels of Karras et al.")
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
 @model_options
+@click.option("--vae", metavar="FOLDER", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
 @click.option(
     "--engine",
     type=click.Choice(["native", "candle"]),
@@ -52,6 +81,7 @@ def generate(
     model: str,
     device: str,
     dtype: str,
+    vae: str | None,
     engine: "Engine",
     output: str | None,
     as_json: bool,
@@ -83,7 +113,7 @@ def generate(
     with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
         for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
             warnings.simplefilter("ignore", told)
-        pipe = Pipeline.load(model, device, dtype, engine)
+        pipe = Pipeline.load(model, device, dtype, engine, vae=vae)
         result = pipe.generate(prompt, on_step=on_step, **parameters)
     if not quiet:
         _report(result)

@@ -34,6 +34,8 @@ class Flags:
     queen_url: str | None
     require_callback: bool
     model: str | None
+    vae: str | None
+    preview_vae: str | None
     model_ref: str | None
     backend: str | None
     device: int | None
@@ -86,6 +88,8 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         model_version=version,
         device=_device(flags, backends),
         dtype="f16" if flags.use_f16 else "auto",
+        vae=_component("vae", flags.vae),
+        preview_vae=_component("preview_vae", flags.preview_vae),
         host=host,
         port=flags.port,
         token=token,
@@ -130,6 +134,10 @@ def _model(flags: Flags) -> str:
     if flags.sd_version not in (None, models.DEFAULT):
         raise ModelNotFoundError(f"{flags.sd_version} is not at hand: say where it is with --model-path")
     return models.DEFAULT
+
+
+def _component(field: str, path: str | None) -> str | None:
+    return None if path is None else str(models.component(field, path))
 
 
 def _referable(model: str) -> str:

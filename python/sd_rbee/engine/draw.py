@@ -59,7 +59,8 @@ def amount_of_work(spec: GenerationSpec, pipeline: Pipeline) -> float:
     guidance = defaults["guidance_scale"] if spec.guidance_scale is None else spec.guidance_scale
     steps = spec.num_inference_steps or defaults["num_inference_steps"]
     pixels = (spec.height or defaults["height"]) * (spec.width or defaults["width"])
-    return float(pixels * steps * spec.num_images_per_prompt * (2 if guidance > 1 else 1))
+    networks = 1 + (spec.guidance_end - spec.guidance_start if guidance > 1 else 0)
+    return float(pixels * steps * spec.num_images_per_prompt * networks)
 
 
 def _check_deadline(job: Job) -> None:

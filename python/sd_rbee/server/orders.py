@@ -113,6 +113,10 @@ class Orders:
                 eta=request.eta,
                 timestep_spacing=request.timestep_spacing,
                 use_karras_sigmas=request.use_karras_sigmas,
+                guidance_start=request.guidance_start,
+                guidance_end=request.guidance_end,
+                deepcache_interval=request.deepcache_interval,
+                deepcache_branch=request.deepcache_branch,
             )
         except InvalidParamsError as error:
             raise on_the_wire(error) from None

@@ -102,7 +102,10 @@ class Process:
             os._exit(0)
 
     def _load(self) -> Pipeline:
-        return Pipeline.load(self._settings.model, self._settings.device, self._settings.dtype)
+        settings = self._settings
+        return Pipeline.load(
+            settings.model, settings.device, settings.dtype, vae=settings.vae, preview_vae=settings.preview_vae
+        )
 
     def _hear(self, number: signal.Signals) -> None:
         try:

@@ -18,6 +18,10 @@ class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     eta: float = 0.0
     timestep_spacing: str | None = None
     use_karras_sigmas: bool | None = None
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+    deepcache_interval: int = 1
+    deepcache_branch: int = 0
     preview_every: int = 0
     preview: Literal["latents", "decode"] = "latents"
 

@@ -14,6 +14,7 @@ impl Activation {
             Self::Silu => candle_nn::Activation::Silu.forward(x)?,
             Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
             Self::Gelu => x.gelu_erf()?,
+            Self::Relu => x.relu()?,
         })
     }
 }

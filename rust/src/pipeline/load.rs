@@ -1,21 +1,21 @@
 //! From a folder to a pipeline.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
-use super::Pipeline;
-use crate::checkpoint::{MappedTensors, ModelFolder, clip_text_key, vae_key};
+use super::{Pipeline, PreviewVae};
+use crate::checkpoint::{ComponentFolder, MappedTensors, ModelFolder, clip_text_key, vae_key};
 use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
+use crate::instruction_set::InstructionSet;
 use crate::models::{
-    Autoencoder, AutoencoderKl, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
+    Autoencoder, AutoencoderConfig, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
 };
 use crate::nn::Weights;
-use crate::instruction_set::InstructionSet;
 use crate::nn::weights::{Loaded, TensorSource};
 use crate::reference;
 use crate::threads::Threads;
@@ -52,16 +52,48 @@ impl FromStr for Engine {
     }
 }
 
+/// Folders of autoencoders, each with a `config.json` and safetensors weights.
+#[derive(Debug, Clone, Default)]
+pub struct VaeFolders {
+    /// Taken instead of the model's own.
+    pub vae: Option<PathBuf>,
+    /// Makes the previews that would else be estimates.
+    pub preview_vae: Option<PathBuf>,
+}
+
+/// An autoencoder that is not the model's own.
+struct OtherVae {
+    folder: ComponentFolder,
+    config: AutoencoderConfig,
+}
+
+impl OtherVae {
+    fn open(path: Option<&PathBuf>, field: &str) -> Result<Option<Self>> {
+        let Some(path) = path else { return Ok(None) };
+        let folder = ComponentFolder::open(path, field)?;
+        let config = AutoencoderConfig::from_json(field, None, &folder.config()?)?;
+        Ok(Some(Self { folder, config }))
+    }
+}
+
 struct Loader<'a> {
     folder: &'a ModelFolder,
+    vae: Option<ComponentFolder>,
     device: Device,
     dtype: DType,
     residency: Vec<Residency>,
 }
 
 impl Loader<'_> {
+    fn folder(&self, component: &str) -> Result<ComponentFolder> {
+        match &self.vae {
+            Some(folder) if component == "vae" => Ok(folder.clone()),
+            _ => self.folder.component(component),
+        }
+    }
+
     fn open(&self, component: &str, rename: fn(&str) -> Option<String>) -> Result<MappedTensors> {
-        MappedTensors::open(&self.folder.weight_files(component)?)?.with_key_map(rename)
+        MappedTensors::open(&self.folder(component)?.weight_files()?)?.with_key_map(rename)
     }
 
     /// Builds one of this crate's networks and accounts for every tensor of its files.
@@ -72,6 +104,15 @@ impl Loader<'_> {
         build: impl FnOnce(&Weights) -> Result<Model>,
     ) -> Result<Model> {
         let tensors = self.open(component, rename)?;
+        self.native_from(component, tensors, build)
+    }
+
+    fn native_from<Model>(
+        &mut self,
+        component: &'static str,
+        tensors: MappedTensors,
+        build: impl FnOnce(&Weights) -> Result<Model>,
+    ) -> Result<Model> {
         let stored_dtype = tensors.stored_dtype();
         let weights = Weights::new(Box::new(tensors), self.dtype, &self.device);
         let model = build(&weights)?;
@@ -124,12 +165,25 @@ fn native(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> 
     Ok(Networks {
         text_encoder: Box::new(native_text_encoder(loader, model)?),
         unet: Box::new(loader.native("unet", as_stored, |weights| UNet2DConditionModel::new(weights, &model.unet))?),
-        vae: Box::new(loader.native("vae", vae_key, |weights| AutoencoderKl::new(weights, &model.vae))?),
+        vae: native_vae(loader, model)?,
     })
 }
 
 fn native_text_encoder(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<ClipTextModel> {
     loader.native("text_encoder", clip_text_key, |weights| ClipTextModel::new(weights, model.text_encoder.clone()))
+}
+
+fn native_vae(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Box<dyn Autoencoder>> {
+    loader.native("vae", vae_key, |weights| model.vae.build(weights))
+}
+
+fn preview_vae(loader: &mut Loader<'_>, model: &StableDiffusion, vae: &OtherVae) -> Result<PreviewVae> {
+    model.check_preview_vae(&vae.config)?;
+    let tensors = MappedTensors::open(&vae.folder.weight_files()?)?.with_key_map(vae_key)?;
+    Ok(PreviewVae {
+        network: loader.native_from("preview_vae", tensors, |weights| vae.config.build(weights))?,
+        scaling_factor: vae.config.scaling_factor(),
+    })
 }
 
 fn candle(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> {
@@ -143,9 +197,12 @@ fn candle(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> 
         unet: Box::new(loader.candle("unet", as_stored, |tensors, dtype, device| {
             reference::UNet::new(tensors, &model.unet, dtype, device)
         })?),
-        vae: Box::new(loader.candle("vae", vae_key, |tensors, dtype, device| {
-            reference::Vae::new(tensors, &model.vae, dtype, device)
-        })?),
+        vae: match &model.vae {
+            AutoencoderConfig::Kl(config) => Box::new(loader.candle("vae", vae_key, |tensors, dtype, device| {
+                reference::Vae::new(tensors, config, dtype, device)
+            })?),
+            AutoencoderConfig::Tiny(_) => native_vae(loader, model)?,
+        },
     })
 }
 
@@ -178,23 +235,45 @@ impl Pipeline {
     /// # Errors
     /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
     /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the folder.
-    pub fn load(
+    pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine, num_threads: Option<usize>) -> Result<Self> {
+        Self::load_with_vaes(path, &VaeFolders::default(), device, dtype, engine, num_threads)
+    }
+
+    /// [`Pipeline::load`] with other autoencoders than the model's own, `AutoencoderKL` or `AutoencoderTiny`.
+    ///
+    /// # Errors
+    /// As there; [`Error::Checkpoint`] also for latents that are not those of the model's UNet.
+    pub fn load_with_vaes(
         path: &Path,
+        vaes: &VaeFolders,
         device: &str,
         dtype: &str,
         engine: Engine,
         num_threads: Option<usize>,
     ) -> Result<Self> {
         let threads = Threads::new(num_threads)?;
-        threads.clone().run(|| Self::load_on(threads, path, device, dtype, engine))
+        threads.clone().run(|| Self::load_on(threads, path, vaes, device, dtype, engine))
     }
 
-    fn load_on(threads: Threads, path: &Path, device: &str, dtype: &str, engine: Engine) -> Result<Self> {
+    fn load_on(
+        threads: Threads,
+        path: &Path,
+        vaes: &VaeFolders,
+        device: &str,
+        dtype: &str,
+        engine: Engine,
+    ) -> Result<Self> {
         InstructionSet::check()?;
         let device = device::open(device)?;
         device::compute_dtype(&device, dtype, false)?;
         let folder = ModelFolder::open(path)?;
-        let model = StableDiffusion::from_folder(&folder)?;
+        let vae = OtherVae::open(vaes.vae.as_ref(), "vae")?;
+        let preview = OtherVae::open(vaes.preview_vae.as_ref(), "preview_vae")?;
+        let (vae, config) = vae.map_or((None, None), |vae| (Some(vae.folder), Some(vae.config)));
+        let mut model = StableDiffusion::from_folder(&folder, config)?;
+        if engine == Engine::Candle {
+            model.defaults.deepcache_branches = 0;
+        }
         let tolerates_bf16 = engine == Engine::Native && model.tolerates_bf16();
         let dtype = device::compute_dtype(&device, dtype, tolerates_bf16)?;
         if engine == Engine::Candle && device.is_cpu() && dtype != DType::F32 {
@@ -202,11 +281,12 @@ impl Pipeline {
         }
         let tokenizer = ClipTokenizer::from_folder(&folder.tokenizer_dir("tokenizer")?)?;
         agree(&tokenizer, &model.text_encoder)?;
-        let mut loader = Loader { folder: &folder, device, dtype, residency: Vec::new() };
+        let mut loader = Loader { folder: &folder, vae, device, dtype, residency: Vec::new() };
         let Networks { text_encoder, unet, vae } = match engine {
             Engine::Native => native(&mut loader, &model)?,
             Engine::Candle => candle(&mut loader, &model)?,
         };
+        let preview_vae = preview.map(|vae| preview_vae(&mut loader, &model, &vae)).transpose()?;
         let Loader { device, residency, .. } = loader;
         Ok(Self {
             model,
@@ -214,6 +294,7 @@ impl Pipeline {
             text_encoder,
             unet,
             vae,
+            preview_vae,
             threads,
             device,
             dtype,
