@@ -85,6 +85,11 @@ WRONG = {
     "scheduler": (["generate", "x", "--scheduler", "pndm"], "sd-rbee: --scheduler: got pndm, allowed is ddim"),
     "spacing": (["generate", "x", "--spacing", "odd"], "sd-rbee: --spacing: got odd, allowed is leading"),
     "eta": (["generate", "x", "--eta", "2"], "sd-rbee: --eta: got 2, allowed is 0 to 1"),
+    "guidance": (["generate", "x", "--guidance-end", "2"], "sd-rbee: --guidance-end: got 2, allowed is a number above"),
+    "deepcache": (
+        ["generate", "x", "--deepcache-interval", "0"],
+        "sd-rbee: --deepcache-interval: got 0, allowed is an",
+    ),
     "karras": (["generate", "x", "--karras"], "sd-rbee: --karras: got true, allowed is false with ddim"),
     "engine": (["generate", "x", "--engine", "torch"], "'torch' is not one of 'native', 'candle'"),
     "device": (["generate", "x", "--device", "gpu"], "sd-rbee: --device: got gpu, allowed is auto, cpu"),

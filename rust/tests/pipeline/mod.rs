@@ -5,6 +5,7 @@ mod generation;
 mod inputs;
 mod loading;
 mod progress;
+mod step_saving;
 
 use sd_rbee::params::{GenerationParams, Request};
 use sd_rbee::pipeline::{Engine, Generation, Pipeline, Sampler};
@@ -14,7 +15,7 @@ use sd_rbee::schedulers::SchedulerKind;
 use crate::common::pollen;
 
 fn load(engine: Engine) -> Pipeline {
-    Pipeline::load(&pollen(), "cpu", "f32", engine).expect("pollen")
+    Pipeline::load(&pollen(), "cpu", "f32", engine, None).expect("pollen")
 }
 
 /// A small picture in three steps.
