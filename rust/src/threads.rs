@@ -38,7 +38,8 @@ impl Threads {
             return Ok(Self(pool.clone()));
         }
         let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(|index| format!("sd-rbee-{index}"));
-        let pool = pool.build().map_err(|error| Error::Device(format!("{count} threads cannot be started: {error}")))?;
+        let pool =
+            pool.build().map_err(|error| Error::Device(format!("{count} threads cannot be started: {error}")))?;
         let pool = Arc::new(pool);
         pools.insert(count, pool.clone());
         Ok(Self(pool))

@@ -18,6 +18,8 @@ pub struct ResnetConfig {
     pub groups: usize,
     /// Added to the variance in both norms.
     pub eps: f64,
+    /// Height and width of the feature maps at the model's own size, where they are known.
+    pub side: Option<usize>,
 }
 
 /// Two normalised convolutions and a shortcut.
@@ -33,16 +35,16 @@ pub struct ResnetBlock2D {
 impl ResnetBlock2D {
     /// Takes the tensors under diffusers' names.
     pub fn new(weights: &Weights, config: ResnetConfig) -> Result<Self> {
-        let ResnetConfig { inputs, outputs, groups, eps, .. } = config;
+        let ResnetConfig { inputs, outputs, groups, eps, side, .. } = config;
         Ok(Self {
             norm1: GroupNorm::new(&weights.pp("norm1"), groups, inputs, eps)?,
-            conv1: Conv2d::new(&weights.pp("conv1"), Conv2dConfig::same3x3(inputs, outputs))?,
+            conv1: Conv2d::new(&weights.pp("conv1"), Conv2dConfig::same3x3(inputs, outputs).at(side))?,
             time_emb_proj: config
                 .time_embedding
                 .map(|width| Linear::new(&weights.pp("time_emb_proj"), width, outputs))
                 .transpose()?,
             norm2: GroupNorm::new(&weights.pp("norm2"), groups, outputs, eps)?,
-            conv2: Conv2d::new(&weights.pp("conv2"), Conv2dConfig::same3x3(outputs, outputs))?,
+            conv2: Conv2d::new(&weights.pp("conv2"), Conv2dConfig::same3x3(outputs, outputs).at(side))?,
             conv_shortcut: (inputs != outputs)
                 .then(|| PointwiseConv2d::new(&weights.pp("conv_shortcut"), inputs, outputs))
                 .transpose()?,
@@ -87,9 +89,9 @@ impl Downsample2D {
 pub struct Upsample2D(Conv2d);
 
 impl Upsample2D {
-    /// Takes `conv`.
-    pub fn new(weights: &Weights, channels: usize) -> Result<Self> {
-        Ok(Self(Conv2d::new(&weights.pp("conv"), Conv2dConfig::same3x3(channels, channels))?))
+    /// Takes `conv`; `side` is the height and width of its output at the model's own size, where they are known.
+    pub fn new(weights: &Weights, channels: usize, side: Option<usize>) -> Result<Self> {
+        Ok(Self(Conv2d::new(&weights.pp("conv"), Conv2dConfig::same3x3(channels, channels).at(side))?))
     }
 
     /// (batch, channels, h, w) to (batch, channels, 2 h, 2 w), or to `size` (height, width), one less than that or

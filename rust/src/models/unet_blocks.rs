@@ -44,7 +44,7 @@ fn layer(
     kind: UNetBlockKind,
     config: &UNet2DConditionConfig,
 ) -> Result<Layer> {
-    let resnet = resnet(config, inputs, config.block_out_channels[level]);
+    let resnet = resnet(config, level, inputs);
     let attention = weights.pp("attentions").pp(index);
     Ok(Layer {
         resnet: ResnetBlock2D::new(&weights.pp("resnets").pp(index), resnet)?,
@@ -54,13 +54,14 @@ fn layer(
     })
 }
 
-fn resnet(config: &UNet2DConditionConfig, inputs: usize, outputs: usize) -> ResnetConfig {
+fn resnet(config: &UNet2DConditionConfig, level: usize, inputs: usize) -> ResnetConfig {
     ResnetConfig {
         inputs,
-        outputs,
+        outputs: config.block_out_channels[level],
         time_embedding: Some(config.time_embed_dim()),
         groups: config.norm_num_groups,
         eps: config.norm_eps,
+        side: Some(config.side(level)),
     }
 }
 
@@ -121,7 +122,7 @@ impl MidBlock {
         let channels = config.block_out_channels[level];
         Ok(Self {
             first: layer(weights, 0, level, channels, UNetBlockKind::CrossAttention, config)?,
-            second: ResnetBlock2D::new(&weights.pp("resnets.1"), resnet(config, channels, channels))?,
+            second: ResnetBlock2D::new(&weights.pp("resnets.1"), resnet(config, level, channels))?,
         })
     }
 
@@ -156,7 +157,9 @@ impl UpBlock {
                     layer(weights, i, level, below + skip, kind, config)
                 })
                 .collect::<Result<_>>()?,
-            upsampler: (level > 0).then(|| Upsample2D::new(&weights.pp("upsamplers.0"), outputs)).transpose()?,
+            upsampler: (level > 0)
+                .then(|| Upsample2D::new(&weights.pp("upsamplers.0"), outputs, Some(config.side(level - 1))))
+                .transpose()?,
         })
     }
 

@@ -154,6 +154,11 @@ impl UNet2DConditionConfig {
         4 * self.block_out_channels[0]
     }
 
+    /// Height and width of a level's feature maps at the model's own size.
+    pub fn side(&self, level: usize) -> usize {
+        self.sample_size.div_ceil(1 << level)
+    }
+
     pub(super) fn transformer(&self, level: usize) -> TransformerConfig {
         TransformerConfig {
             channels: self.block_out_channels[level],

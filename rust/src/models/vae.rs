@@ -75,7 +75,7 @@ impl AutoencoderKlConfig {
     }
 
     fn resnet(&self, inputs: usize, outputs: usize) -> ResnetConfig {
-        ResnetConfig { inputs, outputs, time_embedding: None, groups: self.norm_num_groups, eps: NORM_EPS }
+        ResnetConfig { inputs, outputs, time_embedding: None, groups: self.norm_num_groups, eps: NORM_EPS, side: None }
     }
 }
 
@@ -238,7 +238,7 @@ impl Decoder {
             let layers = config.layers_per_block + 1;
             let resnets = Level::<Upsample2D>::resnets(&weights, layers, inputs, outputs, config)?;
             let resample = (index + 1 < channels.len())
-                .then(|| Upsample2D::new(&weights.pp("upsamplers.0"), outputs))
+                .then(|| Upsample2D::new(&weights.pp("upsamplers.0"), outputs, None))
                 .transpose()?;
             levels.push(Level { resnets, resample });
             inputs = outputs;

@@ -12,17 +12,23 @@ pub use super::cpu::Conv2dGeometry as Conv2dConfig;
 impl Conv2dGeometry {
     /// A 3x3 convolution that keeps the size.
     pub fn same3x3(inputs: usize, outputs: usize) -> Self {
-        Self { inputs, outputs, kernel: 3, stride: 1, padding: (1, 1) }
+        Self { inputs, outputs, kernel: 3, stride: 1, padding: (1, 1), side: None }
+    }
+
+    /// The same for feature maps that have this height and width at the model's own size.
+    #[must_use]
+    pub fn at(self, side: Option<usize>) -> Self {
+        Self { side, ..self }
     }
 
     /// A 1x1 convolution.
     pub fn pointwise(inputs: usize, outputs: usize) -> Self {
-        Self { inputs, outputs, kernel: 1, stride: 1, padding: (0, 0) }
+        Self { inputs, outputs, kernel: 1, stride: 1, padding: (0, 0), side: None }
     }
 
     /// A 3x3 convolution that halves the size.
     pub fn down3x3(inputs: usize, outputs: usize, padding: (usize, usize)) -> Self {
-        Self { inputs, outputs, kernel: 3, stride: 2, padding }
+        Self { inputs, outputs, kernel: 3, stride: 2, padding, side: None }
     }
 }
 

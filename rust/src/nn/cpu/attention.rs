@@ -10,12 +10,12 @@ use super::buffer::{Output, Shared};
 use super::dispatch::vectorised;
 use super::kernel::{PANEL, Products, TILE_ROWS, tile_kernel};
 use super::linear::misfit;
-use super::packed::PackedMatrix;
+use super::packed::{PackedMatrix, Strided};
 use super::product::{round_to_bf16, with_scratch};
 use super::simd::exp;
 use super::tensors::{Values, tensor};
-use crate::instruction_set::InstructionSet;
 use crate::error::Result;
+use crate::instruction_set::InstructionSet;
 
 /// Queries that one task takes.
 const QUERIES: usize = 64;
@@ -120,10 +120,18 @@ impl Attention {
                 Head {
                     q: &q[image * queries * width + column..],
                     stride: width,
-                    keys: PackedMatrix::pack(self.products, keys, &[dim], |key, _, d| k[key * width + d]),
-                    values: PackedMatrix::pack(self.products, dim, &blocks, |d, block, key| {
-                        v[(block * KEYS + key) * width + d]
-                    }),
+                    keys: PackedMatrix::pack(
+                        self.products,
+                        keys,
+                        &[dim],
+                        Strided { data: k, column: width, segment: 0, index: 1 },
+                    ),
+                    values: PackedMatrix::pack(
+                        self.products,
+                        dim,
+                        &blocks,
+                        Strided { data: v, column: 1, segment: KEYS * width, index: width },
+                    ),
                 }
             })
             .collect();

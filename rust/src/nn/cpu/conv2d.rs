@@ -8,12 +8,12 @@ use rayon::prelude::*;
 use super::buffer::{AlignedBuffer, Output, Shared};
 use super::kernel::{Products, TILE_ROWS};
 use super::linear::{Linear, misfit};
-use super::packed::PackedMatrix;
+use super::packed::{PackedMatrix, Strided};
 use super::product::{Depth, RowSource, finish_row, multiply, round_to_bf16};
 use super::tensors::{Values, tensor};
 use super::winograd::{self, Winograd};
-use crate::instruction_set::InstructionSet;
 use crate::error::{Error, Result};
+use crate::instruction_set::InstructionSet;
 
 /// Geometry of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Conv2dGeometry {
     pub stride: usize,
     /// Zeros before the first and after the last row and column.
     pub padding: (usize, usize),
+    /// Height and width of the output at the model's own size, where they are known: what a method is chosen for.
+    pub side: Option<usize>,
 }
 
 /// How a convolution is computed.
@@ -106,17 +108,38 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
+    /// The biases of some columns of an image.
+    pub fn bias(&self, image: usize, columns: Range<usize>) -> &[f32] {
+        let image = if self.biases.len() > self.outputs { image } else { 0 };
+        &self.biases[image * self.outputs..][columns]
+    }
+
+    /// Whether something is added to the result.
+    pub fn has_residual(&self) -> bool {
+        self.residual.is_some()
+    }
+
+    /// Where a column of a pixel, counted over all images, goes, and what is added to it; null where there is nothing.
+    ///
+    /// # Safety
+    /// Pixel and column are inside the output.
+    pub unsafe fn place(&self, pixel: usize, column: usize) -> (*mut f32, *const f32) {
+        let offset = pixel * self.outputs + column;
+        let residual = self.residual.map_or(std::ptr::null(), |residual| residual[offset..].as_ptr());
+        // SAFETY: by the caller's promise.
+        (unsafe { self.out.at(offset) }, residual)
+    }
+
     /// Finishes the sums of some columns of one pixel, counted over all images.
     ///
     /// # Safety
     /// Pixel and columns are inside the output, and nobody else writes them meanwhile.
     pub unsafe fn pixel(&self, image: usize, pixel: usize, columns: Range<usize>, sums: &[f32]) {
-        let image = if self.biases.len() > self.outputs { image } else { 0 };
-        let bias = &self.biases[image * self.outputs..][columns.clone()];
         let from = pixel * self.outputs + columns.start;
         // SAFETY: by the caller's promise.
         let out = unsafe { std::slice::from_raw_parts_mut(self.out.at(from), columns.len()) };
-        finish_row(sums, bias, self.residual.map(|residual| &residual[from..from + columns.len()]), out);
+        let residual = self.residual.map(|residual| &residual[from..from + columns.len()]);
+        finish_row(sums, self.bias(image, columns), residual, out);
     }
 }
 
@@ -142,7 +165,9 @@ impl RowSource for PixelRows<'_> {
                 let (dy, dx) = ((tap / kernel) as isize, (tap % kernel) as isize);
                 let skip = first / self.products.per_step();
                 // SAFETY: a part lies inside of a pixel.
-                table.extend(corners.iter().map(|(image, y, x)| unsafe { self.image.at(*image, y + dy, x + dx).add(skip) }));
+                table.extend(
+                    corners.iter().map(|(image, y, x)| unsafe { self.image.at(*image, y + dy, x + dx).add(skip) }),
+                );
             }
         }
     }
@@ -160,7 +185,7 @@ impl Conv2d {
         bias: &[f32],
         method: Method,
     ) -> Result<Self> {
-        let Conv2dGeometry { inputs, outputs, kernel, stride, padding } = geometry;
+        let Conv2dGeometry { inputs, outputs, kernel, stride, padding, side } = geometry;
         if weight.len() != outputs * inputs * kernel * kernel || bias.len() != outputs {
             return Err(misfit("weight and bias", &[weight.len(), bias.len()], &[outputs, inputs, kernel, kernel]));
         }
@@ -169,7 +194,7 @@ impl Conv2d {
         }
         let suits_winograd = kernel == 3 && stride == 1 && padding == (1, 1);
         let method = match method {
-            Method::Auto if suits_winograd => winograd::method(products, inputs, outputs),
+            Method::Auto if suits_winograd => winograd::method(products, inputs * outputs, side),
             Method::Auto => Method::Direct,
             Method::Winograd2 | Method::Winograd4 if !suits_winograd => {
                 return Err(Error::Inference(format!("conv2d: no Winograd for {geometry:?}")));
@@ -185,9 +210,8 @@ impl Conv2d {
             }
             _ => {
                 let taps = kernel * kernel;
-                Weight::Direct(PackedMatrix::pack(products, outputs, &vec![inputs; taps], |column, tap, channel| {
-                    weight[(column * inputs + channel) * taps + tap]
-                }))
+                let source = Strided { data: weight, column: inputs * taps, segment: 1, index: taps };
+                Weight::Direct(PackedMatrix::pack(products, outputs, &vec![inputs; taps], source))
             }
         };
         Ok(Self { geometry, weight, bias: bias.to_vec() })
@@ -208,7 +232,7 @@ impl Conv2d {
     /// # Errors
     /// [`Error::Inference`] for shapes that do not fit.
     pub fn forward(&self, x: &Tensor, extras: Conv2dExtras<'_>) -> Result<Tensor> {
-        let Conv2dGeometry { inputs, outputs, kernel, stride, padding } = self.geometry;
+        let Conv2dGeometry { inputs, outputs, kernel, stride, padding, .. } = self.geometry;
         let (batch, height, width, channels) = x.dims4()?;
         let seen = extras.upsampled.unwrap_or((height, width));
         let halves = |seen: usize, stored: usize| seen.div_ceil(2) == stored;
@@ -285,7 +309,10 @@ impl Conv2d {
             [rows, columns] if columns == outputs && (rows == 1 || rows == batch) => {
                 let shift = shift.contiguous()?;
                 let values = Values::of(&shift)?;
-                Ok(values.chunks_exact(outputs).flat_map(|row| row.iter().zip(&self.bias).map(|(a, b)| a + b)).collect())
+                Ok(values
+                    .chunks_exact(outputs)
+                    .flat_map(|row| row.iter().zip(&self.bias).map(|(a, b)| a + b))
+                    .collect())
             }
             _ => Err(misfit("shift", shift.dims(), &[batch, outputs])),
         }

@@ -4,9 +4,9 @@
 //! rows are found through pointers, so that a convolution reads its input where it lies (Dukhan 2019, "The Indirect
 //! Convolution Algorithm"). Both sides are read in steps of four bytes: one f32, or two bf16 whose products are added.
 
-use super::simd::{Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
+use super::simd::{Portable, Simd};
 use crate::instruction_set::InstructionSet;
 
 /// Rows of a tile.
@@ -79,8 +79,7 @@ unsafe fn block<V: Simd, const BF16: bool, const ROWS: usize, const VECS: usize>
         let mut sums = [[V::splat(0.0); VECS]; ROWS];
         let mut panel = operands.panel.add(column);
         for (segment, depth) in operands.depths.iter().enumerate() {
-            let rows: [*const f32; ROWS] =
-                std::array::from_fn(|i| *operands.rows.add(segment * TILE_ROWS + row + i));
+            let rows: [*const f32; ROWS] = std::array::from_fn(|i| *operands.rows.add(segment * TILE_ROWS + row + i));
             for step in 0..*depth {
                 let columns: [V; VECS] = std::array::from_fn(|j| V::load(panel.add(j * V::LANES)));
                 for (sums, row) in sums.iter_mut().zip(&rows) {
@@ -137,7 +136,9 @@ macro_rules! kernels {
                     ) {
                         // SAFETY: by the caller's promise.
                         unsafe {
-                            tile::<$vector, $bf16, $rows, $vectors, $width>(rows, depths, panel, out, stride, accumulate);
+                            tile::<$vector, $bf16, $rows, $vectors, $width>(
+                                rows, depths, panel, out, stride, accumulate,
+                            );
                         }
                     }
                     kernel

@@ -6,11 +6,11 @@ use super::buffer::Output;
 use super::dispatch::multiversion;
 use super::kernel::Products;
 use super::math::gelu;
-use super::packed::PackedMatrix;
-use super::product::{Depth, DenseRows, finish_row, multiply};
+use super::packed::{PackedMatrix, Strided};
+use super::product::{DenseRows, Depth, finish_row, multiply};
 use super::tensors::{Values, tensor};
-use crate::instruction_set::InstructionSet;
 use crate::error::{Error, Result};
+use crate::instruction_set::InstructionSet;
 
 /// `y = x W^T + b`, with x from one input or from several joined along their width.
 pub struct Linear {
@@ -27,7 +27,8 @@ pub struct Geglu {
 
 /// Packs rows `first..first + outputs` of W (…, inputs).
 fn pack(products: Products, weight: &[f32], first: usize, outputs: usize, inputs: usize) -> PackedMatrix {
-    PackedMatrix::pack(products, outputs, &[inputs], |column, _, index| weight[(first + column) * inputs + index])
+    let data = &weight[first * inputs..];
+    PackedMatrix::pack(products, outputs, &[inputs], Strided { data, column: inputs, segment: 0, index: 1 })
 }
 
 fn bias_or_zeros(bias: Option<&[f32]>, outputs: usize) -> Result<Vec<f32>> {
@@ -69,7 +70,8 @@ impl Linear {
     /// [`Error::Inference`] for shapes that do not fit.
     pub fn forward(&self, inputs: &[&Tensor], residual: Option<&Tensor>) -> Result<Tensor> {
         let products = self.weight.products();
-        let splits_a_step = |input: &&Tensor| !input.dim(D::Minus1).is_ok_and(|w| w.is_multiple_of(products.per_step()));
+        let splits_a_step =
+            |input: &&Tensor| !input.dim(D::Minus1).is_ok_and(|w| w.is_multiple_of(products.per_step()));
         if let [before @ .., _] = inputs
             && before.iter().any(splits_a_step)
         {

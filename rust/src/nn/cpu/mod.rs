@@ -4,8 +4,8 @@
 //! bits on any number of threads.
 
 mod activation;
-mod buffer;
 mod attention;
+mod buffer;
 mod conv2d;
 mod dispatch;
 mod kernel;
@@ -27,4 +27,3 @@ pub use linear::{Geglu, Linear};
 pub use norm::{GroupNorm, LayerNorm};
 pub use peak::peak_flops;
 pub use tensors::{Values, channels_first, channels_last, takes};
-

@@ -234,7 +234,8 @@ mod tests {
             halves.map(f32::from_bits).collect::<Vec<_>>()
         };
         for count in [1, 7, 32, 100, 5000] {
-            let wave = |step: f32, len: usize| (0..len).map(|i| (i as f32 * step).sin() * 3.0 + 1.0).collect::<Vec<_>>();
+            let wave =
+                |step: f32, len: usize| (0..len).map(|i| (i as f32 * step).sin() * 3.0 + 1.0).collect::<Vec<_>>();
             let (x, weight, bias) = (wave(0.37, count), wave(0.11, count), wave(0.05, count));
             assert_same_bits(|set| {
                 let mut result = (0.0, 0.0);

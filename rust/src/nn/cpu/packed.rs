@@ -1,5 +1,7 @@
 //! The right side of a product, laid out once in the order in which the innermost loop reads it.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::buffer::{AlignedBuffer, Shared};
@@ -8,6 +10,9 @@ use super::simd::to_bf16;
 
 /// Steps of one segment at most: a panel of as many stays in half of a core's second-level cache.
 pub const MAX_SEGMENT: usize = 2048;
+/// Numbers of a segment that are packed column by column at a time: a few cache lines of each column. Even, so that it
+/// ends where a step does.
+const BLOCK: usize = 32;
 
 /// A matrix of `depth` rows and `columns` columns in panels of [`PANEL`] columns; the last one may be narrower.
 ///
@@ -21,48 +26,52 @@ pub struct PackedMatrix {
     steps: usize,
 }
 
+/// Where the elements of a matrix lie in a slice, by strides.
+#[derive(Clone, Copy)]
+pub struct Strided<'a> {
+    /// The element of the first column, segment and index is its first.
+    pub data: &'a [f32],
+    /// From column to column.
+    pub column: usize,
+    /// From segment to segment.
+    pub segment: usize,
+    /// From one number of a segment to the next.
+    pub index: usize,
+}
+
 impl PackedMatrix {
-    /// Packs `value(column, segment, index)` for all columns, segments and the numbers in them.
-    pub fn pack(
-        products: Products,
-        columns: usize,
-        segments: &[usize],
-        value: impl Fn(usize, usize, usize) -> f32 + Sync,
-    ) -> Self {
-        let steps = segments.iter().map(|depth| products.steps(*depth)).sum();
-        let last = columns.div_ceil(PANEL).saturating_sub(1) * PANEL;
-        let width = (columns - last).next_multiple_of(PANEL_UNIT);
-        let mut data = AlignedBuffer::new(steps * (last + width));
-        let to = Shared::new(data.as_mut_ptr::<u32>());
-        let packed = Self { data, products, columns, segments: segments.to_vec(), steps };
-        (0..packed.panels()).into_par_iter().for_each(|panel| {
-            let width = packed.width(panel);
-            // SAFETY: each panel has its own part of the buffer, whose length is the sum of theirs.
-            let part = unsafe { std::slice::from_raw_parts_mut(to.at(panel * PANEL * steps), width * steps) };
-            packed.fill(panel, part, &value);
+    /// Packs a matrix of `columns` columns, whose depth is made of `segments`.
+    pub fn pack(products: Products, columns: usize, segments: &[usize], source: Strided<'_>) -> Self {
+        let mut packed = Self::unfilled(products, columns, segments);
+        let panels = packed.panels();
+        let writer = packed.writer();
+        (0..panels).into_par_iter().for_each(|panel| {
+            let mut step = 0;
+            for (segment, depth) in segments.iter().enumerate() {
+                let data = source.data.get(segment * source.segment..).unwrap_or_default();
+                for first in (0..*depth).step_by(BLOCK) {
+                    // SAFETY: each task writes its own panel.
+                    unsafe { writer.block(panel, step, first..(first + BLOCK).min(*depth), data, source) };
+                    step += products.steps(BLOCK.min(*depth - first));
+                }
+            }
         });
         packed
     }
 
-    fn fill(&self, panel: usize, part: &mut [u32], value: impl Fn(usize, usize, usize) -> f32) {
-        let (first, valid) = (panel * PANEL, self.valid(panel));
-        let places = self.segments.iter().enumerate().flat_map(|(segment, depth)| {
-            (0..*depth).step_by(self.products.per_step()).map(move |index| (segment, index, *depth))
-        });
-        for (step, (segment, index, depth)) in part.chunks_exact_mut(self.width(panel)).zip(places) {
-            let (own, beyond) = step.split_at_mut(valid);
-            beyond.fill(0);
-            for (column, element) in own.iter_mut().enumerate() {
-                let at = |index| value(first + column, segment, index);
-                *element = match self.products {
-                    Products::F32 => at(index).to_bits(),
-                    Products::Bf16 => {
-                        let second = if index + 1 < depth { at(index + 1) } else { 0.0 };
-                        u32::from(to_bf16(at(index))) | u32::from(to_bf16(second)) << 16
-                    }
-                };
-            }
-        }
+    /// A matrix whose elements are still to be written, all of them, by its writer.
+    pub fn unfilled(products: Products, columns: usize, segments: &[usize]) -> Self {
+        let steps = segments.iter().map(|depth| products.steps(*depth)).sum();
+        let last = columns.div_ceil(PANEL).saturating_sub(1) * PANEL;
+        let width = (columns - last).next_multiple_of(PANEL_UNIT);
+        let data = AlignedBuffer::new(steps * (last + width));
+        Self { data, products, columns, segments: segments.to_vec(), steps }
+    }
+
+    /// What writes the elements.
+    pub fn writer(&mut self) -> Writer {
+        let to = Shared::new(self.data.as_mut_ptr::<u32>());
+        Writer { to, products: self.products, columns: self.columns, steps: self.steps }
     }
 
     /// What is multiplied.
@@ -92,7 +101,7 @@ impl PackedMatrix {
 
     /// Columns that a panel holds, those beyond the matrix's own included.
     pub fn width(&self, panel: usize) -> usize {
-        (self.columns - panel * PANEL).min(PANEL).next_multiple_of(PANEL_UNIT)
+        self.valid(panel).next_multiple_of(PANEL_UNIT)
     }
 
     /// The matrix's own columns in a panel.
@@ -106,6 +115,62 @@ impl PackedMatrix {
         assert!(offset <= self.data.len(), "panel {panel}, step {step}");
         // SAFETY: the offset was just checked.
         unsafe { self.data.as_ptr::<f32>().add(offset) }
+    }
+}
+
+/// Writes the elements of a [`PackedMatrix`], panels on different threads.
+#[derive(Clone, Copy)]
+pub struct Writer {
+    to: Shared<u32>,
+    products: Products,
+    columns: usize,
+    steps: usize,
+}
+
+impl Writer {
+    /// One step of a panel, as wide as the panel is.
+    ///
+    /// # Safety
+    /// The panel and the step are the matrix's own, and nobody else writes them.
+    pub unsafe fn step<'a>(&self, panel: usize, step: usize) -> &'a mut [u32] {
+        let width = (self.columns - panel * PANEL).min(PANEL).next_multiple_of(PANEL_UNIT);
+        // SAFETY: by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.to.at(panel * PANEL * self.steps + step * width), width) }
+    }
+
+    /// Some numbers of one segment, from `step` on, for all columns of a panel.
+    ///
+    /// # Safety
+    /// As for [`Writer::step`], for all steps that the numbers take.
+    unsafe fn block(&self, panel: usize, step: usize, numbers: Range<usize>, data: &[f32], source: Strided<'_>) {
+        let valid = (self.columns - panel * PANEL).min(PANEL);
+        let width = valid.next_multiple_of(PANEL_UNIT);
+        // SAFETY: by the caller's promise.
+        let to = unsafe {
+            let first = self.to.at(panel * PANEL * self.steps + step * width);
+            std::slice::from_raw_parts_mut(first, self.products.steps(numbers.len()) * width)
+        };
+        for column in 0..valid {
+            let from = (panel * PANEL + column) * source.column + numbers.start * source.index;
+            let values = data[from..].iter().step_by(source.index).take(numbers.len());
+            match self.products {
+                Products::F32 => {
+                    for (to, value) in to[column..].iter_mut().step_by(width).zip(values) {
+                        *to = value.to_bits();
+                    }
+                }
+                Products::Bf16 => {
+                    let mut rounded = values.map(|value| u32::from(to_bf16(*value)));
+                    for to in to[column..].iter_mut().step_by(width) {
+                        let (first, second) = (rounded.next().unwrap_or(0), rounded.next().unwrap_or(0));
+                        *to = first | second << 16;
+                    }
+                }
+            }
+        }
+        for step in to.chunks_exact_mut(width) {
+            step[valid..].fill(0);
+        }
     }
 }
 

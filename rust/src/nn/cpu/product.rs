@@ -13,8 +13,8 @@ use crate::instruction_set::InstructionSet;
 
 /// Rows of a block: enough for a panel to be read often while it is in the cache.
 pub const BLOCK_ROWS: usize = 128;
-/// Tasks that a layer's work is cut into where it can be: what keeps a few dozen threads busy.
-pub const TASKS: usize = 32;
+/// Tasks for each thread, so that none waits long for the last one.
+const TASKS: usize = 4;
 
 thread_local! {
     static SCRATCH: RefCell<[AlignedBuffer; 2]> = RefCell::default();
@@ -25,6 +25,14 @@ thread_local! {
 /// The work must not wait for other tasks: one of them might be run on this thread meanwhile.
 pub fn with_scratch<R>(work: impl FnOnce(&mut [AlignedBuffer; 2]) -> R) -> R {
     SCRATCH.with_borrow_mut(work)
+}
+
+/// Groups that a layer's panels are cut into where its `blocks` of rows alone do not keep all threads busy.
+///
+/// This may depend on the number of threads, since no sum is cut by it.
+pub fn groups(blocks: usize, panels: usize) -> usize {
+    let tasks = TASKS * rayon::current_num_threads();
+    if 2 * blocks >= tasks { 1 } else { tasks.div_ceil(blocks).min(panels) }
 }
 
 /// The steps of a matrix's depth in the order in which they are multiplied.
@@ -56,6 +64,11 @@ impl Depth {
             held += steps;
         }
         Self { parts, segments: segments.to_vec(), steps, chunks }
+    }
+
+    /// Steps of all parts together.
+    pub fn steps_in_all(&self) -> usize {
+        self.steps.iter().sum()
     }
 
     /// Pointers that a tile of rows needs.
@@ -173,9 +186,8 @@ pub struct Sums<'a, const N: usize> {
 impl<const N: usize> Sums<'_, N> {
     /// The rows, each with its number and the sums of its columns by each matrix.
     pub fn rows(&self) -> impl Iterator<Item = (usize, [&[f32]; N])> {
-        let of_row = |index: usize| {
-            self.data.map(|data| &data[index * self.width..index * self.width + self.columns.len()])
-        };
+        let of_row =
+            |index: usize| self.data.map(|data| &data[index * self.width..index * self.width + self.columns.len()]);
         self.rows.clone().enumerate().map(move |(index, row)| (row, of_row(index)))
     }
 }
@@ -195,8 +207,7 @@ pub unsafe fn multiply<const N: usize>(
     let Some(first) = matrices.first().filter(|matrix| rows > 0 && matrix.columns() > 0) else { return };
     let panels = first.panels();
     let blocks = rows.div_ceil(BLOCK_ROWS);
-    let groups = if 2 * blocks >= TASKS { 1 } else { TASKS.div_ceil(blocks).min(panels) };
-    let in_group = panels.div_ceil(groups);
+    let in_group = panels.div_ceil(groups(blocks, panels));
     let tasks: Vec<_> =
         (0..blocks).flat_map(|block| (0..panels).step_by(in_group).map(move |panel| (block, panel))).collect();
     tasks.into_par_iter().for_each(|(block, panel)| {
@@ -245,10 +256,8 @@ impl RowSource for DenseRows<'_> {
             return;
         }
         let steps: Vec<_> = depth.segments.iter().map(|depth| self.products.steps(*depth)).collect();
-        let starts: Vec<_> = steps
-            .iter()
-            .scan(0, |start, steps| Some(std::mem::replace(start, *start + steps * rows.len())))
-            .collect();
+        let starts: Vec<_> =
+            steps.iter().scan(0, |start, steps| Some(std::mem::replace(start, *start + steps * rows.len()))).collect();
         scratch.reserve(steps.iter().sum::<usize>() * rows.len());
         for (segment, values) in self.segments.iter().enumerate() {
             for (index, row) in rows.clone().enumerate() {

@@ -51,16 +51,22 @@ pub unsafe trait Simd: Copy {
 /// The machine has the vector's instructions.
 #[inline(always)]
 pub unsafe fn exp<V: Simd>(x: V) -> V {
-    // SAFETY: by the caller's promise.
-    let splat = |value| unsafe { V::splat(value) };
+    macro_rules! splat {
+        // SAFETY: by the caller's promise.
+        ($value:expr) => {
+            unsafe { V::splat($value) }
+        };
+    }
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
-    let round = splat(12_582_912.0);
-    let x = x.max(splat(-87.0));
-    let n = x.mul_add(splat(std::f32::consts::LOG2_E), round).sub(round);
-    let r = n.mul_add(splat(2.121_944_4e-4), n.mul_add(splat(-0.693_359_4), x));
-    let coefficients = [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0];
-    let fraction = coefficients.into_iter().fold(splat(1.987_569_2e-4), |p, c| p.mul_add(r, splat(c)));
-    fraction.scale(n)
+    let round = splat!(12_582_912.0);
+    let x = x.max(splat!(-87.0));
+    let n = x.mul_add(splat!(std::f32::consts::LOG2_E), round).sub(round);
+    let r = n.mul_add(splat!(2.121_944_4e-4), n.mul_add(splat!(-0.693_359_4), x));
+    let mut p = splat!(1.987_569_2e-4);
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0] {
+        p = p.mul_add(r, splat!(coefficient));
+    }
+    p.scale(n)
 }
 
 /// The nearest bf16's bits; what is no number stays none.
@@ -234,8 +240,7 @@ mod x86 {
             // SAFETY: as above.
             unsafe {
                 let high_half = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
-                let low =
-                    |x: Self| Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x.0))));
+                let low = |x: Self| Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x.0))));
                 let high = |x: Self| Self(_mm256_and_ps(x.0, high_half));
                 high(a).mul_add(high(b), low(a).mul_add(low(b), self))
             }

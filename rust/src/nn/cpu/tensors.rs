@@ -31,7 +31,7 @@ impl<'a> Values<'a> {
         match &*guard {
             Storage::Cpu(CpuStorage::F32(values)) if end <= values.len() => {
                 Ok(Self { guard: Box::new(guard), range: start..end })
-            },
+            }
             _ => Err(Error::Inference("the CPU kernels take f32 only".into())),
         }
     }

@@ -12,9 +12,21 @@ use super::conv2d::{Finish, Image, Method};
 use super::dispatch::vectorised;
 use super::kernel::{PANEL, Products, TILE_ROWS};
 use super::packed::PackedMatrix;
-use super::product::{Depth, TASKS, multiply_panel, with_scratch};
-use super::simd::Simd;
+use super::product::{Depth, groups, multiply_panel, with_scratch};
+use super::simd::{Simd, to_bf16};
 use crate::instruction_set::InstructionSet;
+
+/// Pairs of an input and an output whose transformed weights are small whatever the method.
+const SMALL: usize = 1 << 18;
+/// Bytes that the transformed tiles of a block may take: most of a core's second-level cache.
+const BLOCK_BYTES: usize = 768 << 10;
+/// Numbers between the rows of one position and those of the next: a cache line, without which all positions of a tile
+/// would fall into the same sets of the cache.
+const APART: usize = 16;
+/// Fewest tiles of a block, so that each panel is read for enough of them.
+const MIN_TILES: usize = 32;
+/// Most tiles of a block, so that its sums stay in the cache.
+const MAX_TILES: usize = 64;
 
 /// One-dimensional transforms for `OUT` outputs from `IN = OUT + 2` inputs.
 trait Transform<const OUT: usize, const IN: usize> {
@@ -39,7 +51,7 @@ trait Transform<const OUT: usize, const IN: usize> {
     ///
     /// # Safety
     /// As for [`output_tile`].
-    unsafe fn transform_output(set: InstructionSet, sums: *const f32, stride: usize, width: usize, out: *mut f32);
+    unsafe fn transform_output(set: InstructionSet, sums: *const f32, stride: usize, width: usize, to: Outputs<'_>);
 }
 
 /// Where a transformed tile goes: one row for each position.
@@ -89,10 +101,20 @@ unsafe fn input_vector<V: Simd, T: Transform<OUT, IN>, const OUT: usize, const I
 ) {
     // SAFETY: by the promise of `input_tile`'s caller.
     unsafe {
-        let columns: [[V; IN]; IN] =
-            std::array::from_fn(|x| T::input(std::array::from_fn(|y| load(y * IN + x))));
-        for y in 0..IN {
-            let row = T::input(std::array::from_fn(|x| columns[x][y]));
+        // Plain loops: closures over vectors are not inlined into functions that have more instructions than they do.
+        let mut rows = [[V::splat(0.0); IN]; IN];
+        for x in 0..IN {
+            let mut column = [V::splat(0.0); IN];
+            for (y, value) in column.iter_mut().enumerate() {
+                *value = load(y * IN + x);
+            }
+            let column = T::input(column);
+            for y in 0..IN {
+                rows[y][x] = column[y];
+            }
+        }
+        for (y, row) in rows.into_iter().enumerate() {
+            let row = T::input(row);
             for (x, value) in row.into_iter().enumerate() {
                 let to_row = to.data.add((y * IN + x) * to.stride);
                 match to.products {
@@ -104,28 +126,51 @@ unsafe fn input_vector<V: Simd, T: Transform<OUT, IN>, const OUT: usize, const I
     }
 }
 
-/// A^T m A for all columns of one tile's panel.
+/// Where the outputs of a tile go.
+#[derive(Clone, Copy)]
+struct Outputs<'a> {
+    /// The first column of each output, row by row.
+    pixels: &'a [*mut f32],
+    /// What is added to each; empty where there is nothing.
+    residuals: &'a [*const f32],
+    /// What is added to all.
+    bias: *const f32,
+}
+
+/// A^T m A, bias and residual for all columns of one tile's panel.
 ///
 /// # Safety
-/// The sums of each position are `width` numbers, `stride` apart; `out` has room for `width` numbers for each output.
+/// The sums of each position are `width` numbers, `stride` apart; pixels, residuals and bias are good for as many.
 #[inline(always)]
 unsafe fn output_tile<V: Simd, T: Transform<OUT, IN>, const OUT: usize, const IN: usize>(
     sums: *const f32,
     stride: usize,
     width: usize,
-    out: *mut f32,
+    to: Outputs<'_>,
 ) {
     // SAFETY: by the caller's promise; panels are multiples of all vectors.
     unsafe {
         for first in (0..width).step_by(V::LANES) {
-            let mut columns = [[V::splat(0.0); OUT]; IN];
-            for (x, column) in columns.iter_mut().enumerate() {
-                *column = T::output(std::array::from_fn(|y| V::load(sums.add((y * IN + x) * stride + first))));
+            let mut rows = [[V::splat(0.0); IN]; OUT];
+            for x in 0..IN {
+                let mut column = [V::splat(0.0); IN];
+                for (y, value) in column.iter_mut().enumerate() {
+                    *value = V::load(sums.add((y * IN + x) * stride + first));
+                }
+                let column = T::output(column);
+                for y in 0..OUT {
+                    rows[y][x] = column[y];
+                }
             }
-            for y in 0..OUT {
-                let row = T::output(std::array::from_fn(|x| columns[x][y]));
-                for (x, value) in row.into_iter().enumerate() {
-                    value.store(out.add((y * OUT + x) * width + first));
+            let bias = V::load(to.bias.add(first));
+            for (y, row) in rows.into_iter().enumerate() {
+                for (x, value) in T::output(row).into_iter().enumerate() {
+                    let pixel = y * OUT + x;
+                    let mut value = value.add(bias);
+                    if let Some(residual) = to.residuals.get(pixel) {
+                        value = value.add(V::load(residual.add(first)));
+                    }
+                    value.store(to.pixels[pixel].add(first));
                 }
             }
         }
@@ -145,15 +190,21 @@ macro_rules! tiles {
             unsafe { run(set, pixels, inputs, to) }
         }
 
-        unsafe fn transform_output(set: InstructionSet, sums: *const f32, stride: usize, width: usize, out: *mut f32) {
+        unsafe fn transform_output(
+            set: InstructionSet,
+            sums: *const f32,
+            stride: usize,
+            width: usize,
+            to: Outputs<'_>,
+        ) {
             vectorised! {
-                unsafe fn run<V>(sums: *const f32, stride: usize, width: usize, out: *mut f32) {
+                unsafe fn run<V>(sums: *const f32, stride: usize, width: usize, to: Outputs<'_>) {
                     // SAFETY: by the caller's promise.
-                    unsafe { output_tile::<V, $kind, $out, $in>(sums, stride, width, out) }
+                    unsafe { output_tile::<V, $kind, $out, $in>(sums, stride, width, to) }
                 }
             }
             // SAFETY: by the caller's promise.
-            unsafe { run(set, sums, stride, width, out) }
+            unsafe { run(set, sums, stride, width, to) }
         }
     };
 }
@@ -183,7 +234,8 @@ impl Transform<4, 6> for F4 {
     #[inline(always)]
     unsafe fn input<V: Simd>(d: [V; 6]) -> [V; 6] {
         // SAFETY: by the caller's promise.
-        let [two, four, minus_four, minus_five] = unsafe { [2.0, 4.0, -4.0, -5.0].map(|c| V::splat(c)) };
+        let [two, four, minus_four, minus_five] =
+            unsafe { [V::splat(2.0), V::splat(4.0), V::splat(-4.0), V::splat(-5.0)] };
         let even = d[2].mul_add(minus_four, d[4]);
         let odd = d[1].mul_add(minus_four, d[3]);
         let (near_even, near_odd) = (d[4].sub(d[2]), d[3].sub(d[1]).mul(two));
@@ -200,7 +252,7 @@ impl Transform<4, 6> for F4 {
     #[inline(always)]
     unsafe fn output<V: Simd>(m: [V; 6]) -> [V; 4] {
         // SAFETY: by the caller's promise.
-        let [two, four, eight] = unsafe { [2.0, 4.0, 8.0].map(|c| V::splat(c)) };
+        let [two, four, eight] = unsafe { [V::splat(2.0), V::splat(4.0), V::splat(8.0)] };
         let (near_sum, near_difference) = (m[1].add(m[2]), m[1].sub(m[2]));
         let (far_sum, far_difference) = (m[3].add(m[4]), m[3].sub(m[4]));
         [
@@ -234,14 +286,38 @@ enum Kind {
     F4,
 }
 
-/// The fastest method for a 3x3 convolution that keeps the size.
-pub fn method(products: Products, inputs: usize, outputs: usize) -> Method {
-    let least = inputs.min(outputs);
+/// The method for a 3x3 convolution that keeps the size, with `kernels` pairs of an input and an output, for maps of
+/// `side` pixels.
+///
+/// Transformed weights are 1.8 or 4 times as large. The fewer pixels they are multiplied by, the more of the network's
+/// memory that is, and the less of its time they save: there it is not worth it.
+pub fn method(products: Products, kernels: usize, side: Option<usize>) -> Method {
+    let side = side.unwrap_or(usize::MAX);
     match products {
-        Products::F32 if least >= 16 => Method::Winograd4,
-        Products::Bf16 if least >= 64 => Method::Winograd2,
+        Products::F32 if kernels <= SMALL || side >= 32 => Method::Winograd4,
+        Products::F32 if side >= 16 => Method::Winograd2,
+        Products::Bf16 if kernels <= SMALL || side >= 32 => Method::Winograd2,
         _ => Method::Direct,
     }
+}
+
+/// G g G^T of one input and the outputs of a panel, position by position; zeros where `kernel` has none.
+fn transform_weights<'a, T: Transform<OUT, IN>, const OUT: usize, const IN: usize>(
+    kernel: impl Fn(usize) -> Option<&'a [f32]>,
+) -> Vec<[f32; PANEL]> {
+    let mut result = vec![[0f32; PANEL]; IN * IN];
+    for column in 0..PANEL {
+        let Some(kernel) = kernel(column) else { break };
+        let at = |y: usize, x: usize| f64::from(kernel[3 * y + x]);
+        let columns: [[f64; IN]; 3] = std::array::from_fn(|x| T::weight([at(0, x), at(1, x), at(2, x)]));
+        for y in 0..IN {
+            let row = T::weight([columns[0][y], columns[1][y], columns[2][y]]);
+            for (x, value) in row.into_iter().enumerate() {
+                result[y * IN + x][column] = value as f32;
+            }
+        }
+    }
+    result
 }
 
 impl Winograd {
@@ -262,17 +338,36 @@ impl Winograd {
         inputs: usize,
         outputs: usize,
     ) -> Vec<PackedMatrix> {
-        // G's columns; an element of G g G^T is the sum of g's elements, each with a product of two of G's.
-        let columns = [T::weight([1.0, 0.0, 0.0]), T::weight([0.0, 1.0, 0.0]), T::weight([0.0, 0.0, 1.0])];
-        let pack = |position: usize| {
-            let factors: [f64; 9] =
-                std::array::from_fn(|tap| columns[tap / 3][position / IN] * columns[tap % 3][position % IN]);
-            PackedMatrix::pack(products, outputs, &[inputs], |output, _, input| {
-                let kernel = &weight[(output * inputs + input) * 9..][..9];
-                kernel.iter().zip(&factors).map(|(g, factor)| f64::from(*g) * factor).sum::<f64>() as f32
-            })
-        };
-        (0..IN * IN).map(pack).collect()
+        let mut positions: Vec<_> =
+            (0..IN * IN).map(|_| PackedMatrix::unfilled(products, outputs, &[inputs])).collect();
+        let writers: Vec<_> = positions.iter_mut().map(PackedMatrix::writer).collect();
+        let panels = positions[0].panels();
+        (0..panels).into_par_iter().for_each(|panel| {
+            let valid = positions[0].valid(panel);
+            for first in (0..inputs).step_by(products.per_step()) {
+                let numbers = products.per_step().min(inputs - first);
+                let transformed: [_; 2] = std::array::from_fn(|index| {
+                    let kernel = |column: usize| {
+                        let output = panel * PANEL + column;
+                        (index < numbers && column < valid)
+                            .then(|| &weight[(output * inputs + first + index) * 9..][..9])
+                    };
+                    transform_weights::<T, OUT, IN>(kernel)
+                });
+                for (position, writer) in writers.iter().enumerate() {
+                    // SAFETY: each task writes its own panel.
+                    let step = unsafe { writer.step(panel, first / products.per_step()) };
+                    let values = transformed[0][position].iter().zip(&transformed[1][position]);
+                    for (to, (even, odd)) in step.iter_mut().zip(values) {
+                        *to = match products {
+                            Products::F32 => even.to_bits(),
+                            Products::Bf16 => u32::from(to_bf16(*even)) | u32::from(to_bf16(*odd)) << 16,
+                        };
+                    }
+                }
+            }
+        });
+        positions
     }
 
     /// Bytes in memory.
@@ -288,8 +383,8 @@ impl Winograd {
         // SAFETY: by the caller's promise.
         unsafe {
             match self.kind {
-                Kind::F2 => self.run::<F2, 2, 4>(image, batch, finish, 64),
-                Kind::F4 => self.run::<F4, 4, 6>(image, batch, finish, 32),
+                Kind::F2 => self.run::<F2, 2, 4>(image, batch, finish),
+                Kind::F4 => self.run::<F4, 4, 6>(image, batch, finish),
             }
         }
     }
@@ -299,13 +394,14 @@ impl Winograd {
         image: &Image,
         batch: usize,
         finish: &Finish<'_>,
-        block: usize,
     ) {
+        let of_tile = IN * IN * self.depth.steps_in_all() * size_of::<f32>();
+        let block = (BLOCK_BYTES / of_tile / TILE_ROWS * TILE_ROWS).clamp(MIN_TILES, MAX_TILES);
         let (height, width) = image.seen;
         let grid = Grid { rows: height.div_ceil(OUT), columns: width.div_ceil(OUT), size: OUT };
         let tiles = batch * grid.rows * grid.columns;
         let (blocks, panels) = (tiles.div_ceil(block), self.positions[0].panels());
-        let groups = if 2 * blocks >= TASKS { 1 } else { TASKS.div_ceil(blocks).min(panels) };
+        let groups = groups(blocks, panels);
         let in_group = panels.div_ceil(groups);
         let tasks: Vec<_> =
             (0..blocks).flat_map(|index| (0..panels).step_by(in_group).map(move |panel| (index, panel))).collect();
@@ -332,8 +428,9 @@ impl Winograd {
         // Whole vectors are stored, so each row has room for them.
         let stride = products.steps(self.inputs.next_multiple_of(16));
         with_scratch(|[left, sums]| {
-            left.reserve(IN * IN * rows * stride);
-            sums.reserve(IN * IN * rows * PANEL + OUT * OUT * PANEL);
+            let (of_left, of_sums) = (rows * stride + APART, rows * PANEL + APART);
+            left.reserve(IN * IN * of_left);
+            sums.reserve(IN * IN * of_sums);
             let data = left.as_mut_ptr::<f32>();
             for (row, tile) in tiles.clone().enumerate() {
                 let (index, y, x) = grid.corner(tile);
@@ -345,7 +442,7 @@ impl Winograd {
                 });
                 // SAFETY: the pixels have as many numbers as there are inputs; the buffer has room for all rows.
                 unsafe {
-                    let to = Rows { data: data.add(row * stride), stride: rows * stride, products };
+                    let to = Rows { data: data.add(row * stride), stride: of_left, products };
                     T::transform_input(set, &pixels[..IN * IN], self.inputs, to);
                 }
             }
@@ -354,16 +451,14 @@ impl Winograd {
                 for tile in (0..rows).step_by(TILE_ROWS) {
                     for (_, first, _) in &self.depth.parts {
                         let skip = first / products.per_step();
-                        let row = |index: usize| position * rows + (tile + index).min(tiles.len() - 1);
+                        let row = |index: usize| position * of_left + (tile + index).min(tiles.len() - 1) * stride;
                         // SAFETY: inside what was just filled.
-                        table.extend((0..TILE_ROWS).map(|index| unsafe { data.add(row(index) * stride + skip).cast_const() }));
+                        table.extend((0..TILE_ROWS).map(|index| unsafe { data.add(row(index) + skip).cast_const() }));
                     }
                 }
             }
             let of_position = table.len() / (IN * IN);
             let out = sums.as_mut_ptr::<f32>();
-            // SAFETY: behind the sums there is room for one finished tile.
-            let finished = unsafe { out.add(IN * IN * rows * PANEL) };
             for panel in panels {
                 let (width, first) = (self.positions[0].width(panel), panel * PANEL);
                 let columns = first..first + self.positions[0].valid(panel);
@@ -371,30 +466,67 @@ impl Winograd {
                     let rows_of_position = &table[position * of_position..(position + 1) * of_position];
                     // SAFETY: the table's pointers are good for the depth, the sums for all positions and rows.
                     unsafe {
-                        let out = out.add(position * rows * width);
+                        let out = out.add(position * of_sums);
                         multiply_panel(set, matrix, &self.depth, panel, rows_of_position, out);
                     }
                 }
                 for (row, tile) in tiles.clone().enumerate() {
-                    let (index, y, x) = grid.corner(tile);
-                    // SAFETY: the sums of the tile have just been computed.
-                    unsafe { T::transform_output(set, out.add(row * width), rows * width, width, finished) };
-                    let (height, image_width) = image.seen;
-                    for dy in 0..OUT.min(height - y) {
-                        for dx in 0..OUT.min(image_width - x) {
-                            let pixel = (index * height + y + dy) * image_width + x + dx;
-                            // SAFETY: a pixel of this task, and its finished sums.
-                            unsafe {
-                                let sums = finished.add((dy * OUT + dx) * width).cast_const();
-                                let sums = std::slice::from_raw_parts(sums, columns.len());
-                                finish.pixel(index, pixel, columns.clone(), sums);
-                            }
-                        }
+                    // SAFETY: the sums of the tile have just been computed, the rest is the caller's promise.
+                    unsafe {
+                        let sums = Sums { data: out.add(row * width), stride: of_sums, width };
+                        self.finish_tile::<T, OUT, IN>(image.seen, grid.corner(tile), columns.clone(), sums, finish);
                     }
                 }
             }
         });
     }
+
+    /// Transforms the sums of one tile and finishes its pixels: in place where all columns and pixels are the output's.
+    unsafe fn finish_tile<T: Transform<OUT, IN>, const OUT: usize, const IN: usize>(
+        &self,
+        (height, width): (usize, usize),
+        (index, y, x): (usize, usize, usize),
+        columns: Range<usize>,
+        sums: Sums,
+        finish: &Finish<'_>,
+    ) {
+        let set = InstructionSet::best();
+        let pixel = |output: usize| (index * height + y + output / OUT) * width + x + output % OUT;
+        let inside = y + OUT <= height && x + OUT <= width && columns.len() == sums.width;
+        // SAFETY: by the caller's promise; the last tile's own buffer holds all of its outputs.
+        unsafe {
+            if inside {
+                let mut pixels = [std::ptr::null_mut(); 16];
+                let mut residuals = [std::ptr::null(); 16];
+                for output in 0..OUT * OUT {
+                    (pixels[output], residuals[output]) = finish.place(pixel(output), columns.start);
+                }
+                let residuals: &[_] = if finish.has_residual() { &residuals[..OUT * OUT] } else { &[] };
+                let bias = finish.bias(index, columns).as_ptr();
+                let to = Outputs { pixels: &pixels[..OUT * OUT], residuals, bias };
+                T::transform_output(set, sums.data, sums.stride, sums.width, to);
+                return;
+            }
+            let (mut tile, zeros) = ([0f32; 16 * PANEL], [0f32; PANEL]);
+            let pixels: [*mut f32; 16] = std::array::from_fn(|output| tile.as_mut_ptr().add(output * PANEL));
+            let to = Outputs { pixels: &pixels[..OUT * OUT], residuals: &[], bias: zeros.as_ptr() };
+            T::transform_output(set, sums.data, sums.stride, sums.width, to);
+            for output in 0..OUT * OUT {
+                if y + output / OUT < height && x + output % OUT < width {
+                    let sums = &tile[output * PANEL..][..columns.len()];
+                    finish.pixel(index, pixel(output), columns.clone(), sums);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of one tile and one panel: `width` numbers for each position, `stride` apart.
+#[derive(Clone, Copy)]
+struct Sums {
+    data: *const f32,
+    stride: usize,
+    width: usize,
 }
 
 /// Tiles over the images of a batch.
