@@ -67,8 +67,8 @@ pub struct Request {
 pub struct Previews {
     /// Steps of an image between two previews, 0 to [`MAX_STEPS`]; 0 makes none.
     pub every: usize,
-    /// Whether the VAE decodes them, at the cost of a whole decode each; else they are estimated from the latents, and
-    /// have one pixel for each of their positions.
+    /// Whether the VAE decodes them, at the cost of a whole decode each; else the preview's own VAE does where there is
+    /// one, or they are estimated from the latents, and have one pixel for each of their positions.
     pub decode: bool,
 }
 
