@@ -83,13 +83,13 @@ def test_random_model(seed: int, tmp_path: Path) -> None:
     _assert_same_pictures(write_random_model(seed, tmp_path / "model"), seed)
 
 
-@pytest.mark.parametrize("seed", seeds(4))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_step_saving_of_the_embedded_model(seed: int) -> None:
     folder = models.resolve("pollen")
     _assert_same_pictures(folder, seed, _savings(seed, _branches(folder)))
 
 
-@pytest.mark.parametrize("seed", seeds(8))
+@pytest.mark.parametrize("seed", seeds(6))
 def test_step_saving_of_a_random_model(seed: int, tmp_path: Path) -> None:
     folder = write_random_model(seed, tmp_path / "model")
     _assert_same_pictures(folder, seed, _savings(seed, _branches(folder)))
