@@ -4,6 +4,7 @@ Each option draws the same pictures in turns with the full computation, in one p
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -54,6 +55,33 @@ def measure(pipeline: native.Pipeline, option: dict[str, Any], prompts: Sequence
     return savings
 
 
+def step_costs(pipeline: native.Pipeline, **common: Any) -> dict[str, float]:  # noqa: ANN401 - the engine's own parameters
+    """What kinds of steps take, as shares of a full one: the shortest of their kind, which others disturbed least."""
+    full = min(_step_times(pipeline, num_inference_steps=3, **common))
+    spared: dict[str, dict[str, Any]] = {
+        "without guidance": {"guidance_end": 0.25},
+        "deepcache_branch 0": {"deepcache_interval": 4},
+        "deepcache_branch 2": {"deepcache_interval": 4, "deepcache_branch": 2},
+        "without guidance, deepcache_branch 0": {"guidance_end": 0.25, "deepcache_interval": 4},
+    }
+    # The first of the four is the full one.
+    return {
+        name: min(_step_times(pipeline, num_inference_steps=4, **option, **common)[1:]) / full
+        for name, option in spared.items()
+    }
+
+
+def _step_times(pipeline: native.Pipeline, **parameters: Any) -> list[float]:  # noqa: ANN401
+    times: list[float] = []
+
+    def on_step(step: native.Step) -> None:
+        if step.phase in ("prepare", "denoise"):
+            times.append(step.elapsed)
+
+    pipeline.generate(PROMPTS[0], seed=0, on_step=on_step, **parameters)
+    return [after - before for before, after in itertools.pairwise(times)]
+
+
 def decode_times(side: int, rounds: int) -> list[float]:
     """How many times as fast TAESD's shape decodes a picture as v1-5's `AutoencoderKL`, round for round."""
     with tempfile.TemporaryDirectory() as path:
@@ -86,6 +114,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="sampling steps; default: %(default)s")
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), help="pictures an option; default: %(default)s")
     parser.add_argument("--size", type=int, help="height and width; the model's own if left out")
+    parser.add_argument("--costs", action="store_true", help="time single steps of each kind instead")
     parser.add_argument("--decode", action="store_true", help="time AutoencoderTiny against AutoencoderKL instead")
     arguments = parser.parse_args()
     if arguments.decode:
@@ -96,7 +125,12 @@ def main() -> None:
         return
     model = models.resolve(arguments.model, arguments.cache, arguments.steps)
     pipeline = native.Pipeline.load(str(model.folder))
-    common = {"num_inference_steps": arguments.steps, "height": arguments.size, "width": arguments.size}
+    sides = {"height": arguments.size, "width": arguments.size}
+    if arguments.costs:
+        for kind, share in step_costs(pipeline, **sides).items():
+            print(f"{kind:45} {share:5.2f} of a full step", flush=True)
+        return
+    common = {"num_inference_steps": arguments.steps, **sides}
     measure(pipeline, {}, PROMPTS[:1], **common)
     print(f"{arguments.model}, {arguments.steps} steps, {pipeline.dtype} on {pipeline.device}")
     for name, option in OPTIONS.items():

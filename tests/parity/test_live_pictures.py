@@ -92,7 +92,8 @@ def test_step_saving_of_the_embedded_model(seed: int) -> None:
 @pytest.mark.parametrize("seed", seeds(6))
 def test_step_saving_of_a_random_model(seed: int, tmp_path: Path) -> None:
     folder = write_random_model(seed, tmp_path / "model")
-    _assert_same_pictures(folder, seed, _savings(seed, _branches(folder)))
+    # Small, since some models attend to every pixel.
+    _assert_same_pictures(folder, seed, {**_savings(seed, _branches(folder)), "height": 48, "width": 64})
 
 
 @pytest.mark.parametrize("seed", seeds(3))
