@@ -117,7 +117,14 @@ class Process:
     def _load(self) -> Pipeline:
         settings = self._settings
         try:
-            return Pipeline.load(settings.model, settings.device, settings.dtype, num_threads=settings.num_threads)
+            return Pipeline.load(
+                settings.model,
+                settings.device,
+                settings.dtype,
+                num_threads=settings.num_threads,
+                vae=settings.vae,
+                preview_vae=settings.preview_vae,
+            )
         except InvalidParamsError as error:
             # A worker's command line has a flag for one dtype alone.
             field = "use_f16" if error.field == "dtype" else error.field
