@@ -1,7 +1,7 @@
 use candle_core::{Module, Tensor};
 
-use super::cpu::{self, channels_first, channels_last};
 pub use super::cpu::Activation;
+use super::cpu::{self, channels_first, channels_last};
 use crate::error::Result;
 
 impl Activation {
