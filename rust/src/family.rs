@@ -90,7 +90,7 @@ impl StableDiffusion {
             width: side,
             num_inference_steps,
             guidance_scale,
-            deepcache_branches: unet.skip_connections(),
+            deepcache_branches: unet.deepcache_branches(),
         };
         Ok(Self { text_encoder, unet, vae, scheduler, defaults })
     }

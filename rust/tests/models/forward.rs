@@ -76,7 +76,7 @@ proptest! {
             tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).expect("f32 values")
         };
         let whole = values(model.predict(&sample, 981.0, &context, &cancel).expect("a prediction"));
-        let mut features = DeepFeatures::new(branch.index(config.skip_connections()));
+        let mut features = DeepFeatures::new(branch.index(config.deepcache_branches()));
         for step in ["computes", "repeats"] {
             features.begin_step(false, 2).expect("begun");
             prop_assert_eq!(features.kept().is_some(), step == "repeats");
