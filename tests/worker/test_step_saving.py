@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from clients import draw, picture
 from serving import serving, shared
 
+from sd_rbee import Pipeline
+from sd_rbee.engine.draw import amount_of_work
+from sd_rbee.spec import GenerationSpec
 from tools.random_checkpoint import TinyVaeConfig, write_vae
 
 SMALL = {"prompt": "a robot", "steps": 3, "width": 24, "height": 16, "seed": 7}
@@ -38,3 +42,15 @@ def test_requests_compute_less() -> None:
     drawn = [picture(end.data["image"]).tobytes() for end in ends]
     assert drawn[0] == drawn[1]
     assert len(set(drawn)) == 4
+
+
+def test_estimates_count_the_calls_of_the_network() -> None:
+    pipeline = Pipeline.load()
+
+    def work(scheduler: str = "ddim", start: float = 0.0, end: float = 1.0, guidance: float = 3.5) -> float:
+        spec = GenerationSpec("", scheduler=scheduler, guidance_scale=guidance, guidance_start=start, guidance_end=end)
+        return amount_of_work(spec, pipeline)
+
+    assert work(guidance=1.0) == work() / 2 == work(guidance=1.0, end=0.5)
+    assert work(start=0.25, end=0.75) == pytest.approx(work() * 0.75)
+    assert work("heun", end=0.5) == pytest.approx(2 * work(end=0.5))

@@ -46,6 +46,16 @@ CASES: tuple[dict[str, Any], ...] = (
         "deepcache_branch": 4,
         "num_images_per_prompt": 2,
     },
+    {
+        "prompt": "a bee",
+        "scheduler": "heun",
+        "seed": 25,
+        "guidance_rescale": 0.7,
+        "guidance_start": 0.2,
+        "guidance_end": 0.7,
+        "deepcache_interval": 3,
+        **SMALL,
+    },
     {"prompt": "\u732b \U0001f916 <|endoftext|>", "scheduler": "ddim", "seed": 14, "timestep_spacing": "leading"},
 )
 
