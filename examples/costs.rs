@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use sd_rbee::allocator::Recycling;
 use sd_rbee::family::{Published, StableDiffusion};
-use sd_rbee::models::{UNetBlockKind, UNetMidKind};
+use sd_rbee::models::{AutoencoderConfig, AutoencoderKlConfig, UNetBlockKind, UNetMidKind};
 use sd_rbee::nn::cpu::{
     Attention, Conv2d, Conv2dExtras, Conv2dGeometry, Geglu, GroupNorm, LayerNorm, Linear, Method, Products, peak_flops,
 };
@@ -131,8 +131,8 @@ fn unet(model: &StableDiffusion) -> Calls {
     walk.calls
 }
 
-fn decoder(model: &StableDiffusion) -> Calls {
-    let (config, mut walk) = (&model.vae, Walk { batch: 1, calls: Calls::new() });
+fn decoder(model: &StableDiffusion, config: &AutoencoderKlConfig) -> Calls {
+    let mut walk = Walk { batch: 1, calls: Calls::new() };
     let channels = &config.block_out_channels;
     let (mut side, mut inputs) = (model.unet.sample_size, channels[channels.len() - 1]);
     walk.conv(side, config.latent_channels, inputs, 1, false);
@@ -283,6 +283,7 @@ fn main() {
     let threads = Threads::new(None).expect("threads");
     let model = Published::V1_5.model().expect("a model");
     let pipeline = Pipeline::random(Published::V1_5, "cpu", dtype, None).expect("a pipeline");
+    let AutoencoderConfig::Kl(vae) = &model.vae else { panic!("the published VAE is an AutoencoderKL") };
     let side = model.unet.sample_size;
     let sample = Tensor::ones((GUIDED, model.unet.in_channels, side, side), DType::F32, &Device::Cpu).expect("latents");
     let latents = sample.narrow(0, 0, 1).expect("latents");
@@ -294,7 +295,7 @@ fn main() {
         report("guided step", &unet(&model), products, time, peak, || {
             pipeline.predict(&sample, 500.0, &embeddings).expect("a prediction");
         });
-        report("decode", &decoder(&model), products, time, peak, || {
+        report("decode", &decoder(&model, vae), products, time, peak, || {
             pipeline.vae_decode(&latents).expect("pixels");
         });
     });

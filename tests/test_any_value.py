@@ -92,6 +92,10 @@ plausible = st.fixed_dictionaries(
             ["ddim", "ddpm", "euler", "euler-ancestral", "heun", "lms", "dpm++-2m", "dpm++-2m-sde", "unipc"]
         ),
         "timestep_spacing": st.sampled_from([None, "leading", "trailing", "linspace"]),
+        "guidance_start": st.floats(0, 0.5),
+        "guidance_end": st.floats(0.5, 1, exclude_min=True),
+        "deepcache_interval": st.integers(1, 4),
+        "deepcache_branch": st.integers(0, 3),
         "negative_prompt": st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
     }
 )

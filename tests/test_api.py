@@ -91,6 +91,10 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         use_exponential_sigmas=False,
         use_beta_sigmas=False,
         rescale_betas_zero_snr=True,
+        guidance_start=0.1,
+        guidance_end=0.9,
+        deepcache_interval=2,
+        deepcache_branch=1,
     )
     assert result.seeds == [5, 6]
     assert [image.size for image in result.images] == [(40, 24)] * 2
@@ -109,7 +113,12 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         "use_exponential_sigmas": False,
         "use_beta_sigmas": False,
         "rescale_betas_zero_snr": True,
+        "guidance_start": 0.1,
+        "guidance_end": 0.9,
+        "deepcache_interval": 2,
+        "deepcache_branch": 1,
         "model": "pollen",
+        "vae": None,
         "engine": "native",
         "device": "cpu",
         "dtype": "f32",
@@ -134,6 +143,10 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         {"scheduler": "euler", "use_exponential_sigmas": True},
         {"scheduler": "euler", "use_beta_sigmas": True},
         {"rescale_betas_zero_snr": True},
+        {"guidance_start": 0.25},
+        {"guidance_end": 0.75},
+        {"deepcache_interval": 2},
+        {"deepcache_interval": 2, "deepcache_branch": 1},
     ],
     ids=lambda change: "-".join(map(str, change.values())),
 )

@@ -89,6 +89,11 @@ WRONG = {
         "sd-rbee: --guidance-rescale: got 2, allowed is a number in 0 to 1",
     ),
     "eta": (["generate", "x", "--eta", "2"], "sd-rbee: --eta: got 2, allowed is 0 to 1"),
+    "guidance": (["generate", "x", "--guidance-end", "2"], "sd-rbee: --guidance-end: got 2, allowed is a number above"),
+    "deepcache": (
+        ["generate", "x", "--deepcache-interval", "0"],
+        "sd-rbee: --deepcache-interval: got 0, allowed is an",
+    ),
     "karras": (["generate", "x", "--karras"], "sd-rbee: --karras: got true, allowed is false with ddim"),
     "exponential": (["generate", "x", "--exponential"], "sd-rbee: --exponential: got true, allowed is false with ddim"),
     "two sigmas": (

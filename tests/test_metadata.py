@@ -29,7 +29,12 @@ PARAMETERS: dict[str, Any] = {
     "use_exponential_sigmas": None,
     "use_beta_sigmas": None,
     "rescale_betas_zero_snr": None,
+    "guidance_start": 0.0,
+    "guidance_end": 1.0,
+    "deepcache_interval": 1,
+    "deepcache_branch": 0,
     "model": "pollen",
+    "vae": None,
     "engine": "native",
     "device": "cpu",
     "dtype": "f32",
@@ -73,13 +78,19 @@ def test_the_text_as_it_is_written() -> None:
             use_karras_sigmas=True,
             guidance_scale=7.0,
             eta=0.25,
+            guidance_start=0.25,
+            guidance_end=0.75,
+            deepcache_interval=3,
+            deepcache_branch=2,
+            vae="taesd",
             model='mine, "v2": best',
         )
     )
     assert text == (
         "a robot\nNegative prompt: blue\n"
         "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 7, Size: 24x16, "
-        'Model: "mine, \\"v2\\": best", Eta: 0.25, RNG: CPU, Version: sd-rbee 0.1.0'
+        'Model: "mine, \\"v2\\": best", VAE: taesd, Eta: 0.25, Skip Early CFG: 0.25, Guidance end: 0.75, '
+        "DeepCache interval: 3, DeepCache branch: 2, RNG: CPU, Version: sd-rbee 0.1.0"
     )
 
 

@@ -168,8 +168,9 @@ class Generation:
     def parameters(self) -> dict[str, Any]:
         """The parameters as they were used, every default filled in.
 
-        Keys: width, height, num_inference_steps, guidance_scale, guidance_rescale, scheduler, eta, timestep_spacing
-        (None with lcm and tcd), use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, rescale_betas_zero_snr.
+        Keys: width, height, num_inference_steps, guidance_scale, guidance_rescale, guidance_start, guidance_end,
+        deepcache_interval, deepcache_branch, scheduler, eta, timestep_spacing (None with lcm and tcd),
+        use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, rescale_betas_zero_snr.
         """
 
 @final
@@ -184,7 +185,10 @@ class Pipeline:
         dtype: str = "auto",
         engine: str = "native",
         num_threads: int | None = None,
-    ) -> Pipeline: ...
+        vae: str | None = None,
+        preview_vae: str | None = None,
+    ) -> Pipeline:
+        """`vae` is a folder of an autoencoder to take instead of the model's own, `preview_vae` of one for previews."""
     @staticmethod
     def random(shape: str, *, device: str = "auto", dtype: str = "auto", num_threads: int | None = None) -> Pipeline:
         """A model of a published shape with random weights, for measuring; nothing is read or written."""
@@ -210,6 +214,10 @@ class Pipeline:
         use_exponential_sigmas: bool | None = None,
         use_beta_sigmas: bool | None = None,
         rescale_betas_zero_snr: bool | None = None,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        deepcache_interval: int = 1,
+        deepcache_branch: int = 0,
         preview_every: int = 0,
         decode_previews: bool = False,
         on_step: Callable[[Step], object] | None = None,

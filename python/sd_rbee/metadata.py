@@ -50,7 +50,12 @@ def to_infotext(recipe: Mapping[str, Any]) -> str:
         "Seed": recipe["seed"],
         "Size": f"{recipe['width']}x{recipe['height']}",
         "Model": recipe["model"],
+        "VAE": recipe["vae"],
         "Eta": _number(recipe["eta"]) if recipe["eta"] else None,
+        "Skip Early CFG": _changed(recipe["guidance_start"], 0.0),
+        "Guidance end": _changed(recipe["guidance_end"], 1.0),
+        "DeepCache interval": _changed(recipe["deepcache_interval"], 1),
+        "DeepCache branch": _changed(recipe["deepcache_branch"], 0),
         "RNG": "CPU",
         "Version": f"sd-rbee {recipe['version']}",
     }
@@ -58,6 +63,10 @@ def to_infotext(recipe: Mapping[str, Any]) -> str:
     negative = f"\nNegative prompt: {recipe['negative_prompt']}" if recipe["negative_prompt"] else ""
     # Neither PNG text nor EXIF may hold NUL.
     return f"{recipe['prompt']}{negative}\n{last}".replace("\0", "\ufffd")
+
+
+def _changed(value: float, usual: float) -> str | None:
+    return None if value == usual else _number(value)
 
 
 def _number(value: float) -> str:

@@ -24,25 +24,26 @@ def resolve(model: str | os.PathLike[str]) -> Path:
         ModelNotFoundError: Neither an alias nor an existing path.
         InvalidParamsError: Neither a str nor a path.
     """
-    try:
-        text = os.fspath(model)
-    except TypeError:
-        text = None
-    if not isinstance(text, str):
-        raise InvalidParamsError("model", type(model).__name__, "an alias or a path, as str or os.PathLike")
+    text = _text("model", model, "an alias or a path, as str or os.PathLike")
     if isinstance(model, str) and model in (models := available()):
         return models[model]
-    try:
-        text.encode()
-        path = Path(text).expanduser()
-        if text and path.exists():
-            return path.absolute()
-    except (OSError, ValueError, RuntimeError):
-        # Not a name that this file system can hold, or the home folder of nobody.
-        pass
-    shown = text if len(text) <= 200 else text[:200] + "…"
+    if path := _existing(text):
+        return path
     aliases = ", ".join(available()) or "none"
-    raise ModelNotFoundError(f"no model {shown!r}: not an alias (at hand: {aliases}) and not an existing folder")
+    raise ModelNotFoundError(f"no model {_shown(text)}: not an alias (at hand: {aliases}) and not an existing folder")
+
+
+def component(field: str, path: str | os.PathLike[str]) -> Path:
+    """The folder of one component, such as a VAE, that the argument `field` names.
+
+    Raises:
+        ModelNotFoundError: There is nothing of that name.
+        InvalidParamsError: Neither a str nor a path.
+    """
+    text = _text(field, path, "a path, as str or os.PathLike")
+    if folder := _existing(text):
+        return folder
+    raise ModelNotFoundError(f"{field}: no existing folder {_shown(text)}")
 
 
 def name(model: str | os.PathLike[str]) -> str:
@@ -64,3 +65,28 @@ def pipeline_class(model: str | os.PathLike[str]) -> str | None:
 def has_own_defaults(model: str | os.PathLike[str]) -> bool:
     """Whether the model's folder says how many steps and how much guidance suit it."""
     return (resolve(model) / "generation_config.json").is_file()
+
+
+def _text(field: str, path: str | os.PathLike[str], allowed: str) -> str:
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise InvalidParamsError(field, type(path).__name__, allowed)
+    return text
+
+
+def _existing(text: str) -> Path | None:
+    """The absolute path of what is there by this name."""
+    try:
+        text.encode()
+        path = Path(text).expanduser()
+        return path.absolute() if text and path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        # Not a name that this file system can hold, or the home folder of nobody.
+        return None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "…")

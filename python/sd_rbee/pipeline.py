@@ -20,16 +20,17 @@ OnStep = Callable[[native.Step], object]
 MAX_THREADS = 1024
 
 _log = logging.getLogger("sd_rbee")
-_loaded: dict[tuple[str, str, str, str, int | None], "Pipeline"] = {}
+_loaded: dict[tuple[str | int | None, ...], "Pipeline"] = {}
 _loading = threading.Lock()
 
 
 class Pipeline:
     """A model in memory. Any thread may call it; one generation runs at a time and the next waits for it."""
 
-    def __init__(self, engine: native.Pipeline, model: str) -> None:
+    def __init__(self, engine: native.Pipeline, model: str, vae: str | None = None) -> None:
         self._native = engine
         self._model = model
+        self._vae = vae
         self._of_thread = threading.local()
 
     @classmethod
@@ -40,6 +41,9 @@ class Pipeline:
         dtype: str = "auto",
         engine: Engine = "native",
         num_threads: int | None = None,
+        *,
+        vae: str | os.PathLike[str] | None = None,
+        preview_vae: str | os.PathLike[str] | None = None,
     ) -> "Pipeline":
         """Loads a model.
 
@@ -53,9 +57,11 @@ class Pipeline:
             engine: `native` is ours, `candle` the reference that it is compared with, which takes only f32 on the CPU.
             num_threads: Threads that compute, 1 to 1024; None takes what SD_RBEE_THREADS says, else one for each core
                 that the process may use. A picture has the same bits on any number.
+            vae: Folder of an AutoencoderKL or AutoencoderTiny in diffusers layout, taken instead of the model's own.
+            preview_vae: Folder of one, an AutoencoderTiny best, that decodes previews which would else be estimates.
 
         Raises:
-            ModelNotFoundError: There is no such model.
+            ModelNotFoundError: There is no such model, or no such folder.
             CheckpointError: The model's files cannot be used.
             DeviceError: The device is absent.
             InvalidParamsError: An argument that means nothing.
@@ -65,13 +71,21 @@ class Pipeline:
         for field, value in options.items():
             check_text(field, value)
         _check_threads(num_threads)
-        loaded = native.Pipeline.load(str(folder), **options, num_threads=num_threads)
+        vae_folder = None if vae is None else models.component("vae", vae)
+        preview_folder = None if preview_vae is None else models.component("preview_vae", preview_vae)
+        loaded = native.Pipeline.load(
+            str(folder),
+            **options,
+            num_threads=num_threads,
+            vae=None if vae_folder is None else str(vae_folder),
+            preview_vae=None if preview_folder is None else str(preview_folder),
+        )
         chosen = " as auto" if dtype == "auto" else ""
         place = f"{loaded.device} in {loaded.dtype}{chosen}"
         _log.info("%s on %s, num_threads %d, engine %s", path_or_alias, place, loaded.num_threads, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)
-        return cls(loaded, models.name(path_or_alias))
+        return cls(loaded, models.name(path_or_alias), None if vae_folder is None else vae_folder.resolve().name)
 
     def generate(
         self,
@@ -92,6 +106,10 @@ class Pipeline:
         use_exponential_sigmas: bool | None = None,
         use_beta_sigmas: bool | None = None,
         rescale_betas_zero_snr: bool | None = None,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        deepcache_interval: int = 1,
+        deepcache_branch: int = 0,
         on_step: OnStep | None = None,
         cancel: native.CancelToken | None = None,
     ) -> GenerationResult:
@@ -116,6 +134,10 @@ class Pipeline:
             use_beta_sigmas: Whether the noise levels are quantiles of a beta distribution (Lee et al. 2024).
             rescale_betas_zero_snr: Whether the last training timestep has no signal at all (Lin et al. 2023), as some
                 v-prediction models expect; not for heun, lms and pndm.
+            guidance_start: Fraction of the steps before the first with guidance; a step without costs half.
+            guidance_end: Fraction of the steps up to the last with guidance.
+            deepcache_interval: The inner blocks of the UNet run at every so many steps alone (DeepCache); 1 is always.
+            deepcache_branch: The skip connection inside of which blocks count as inner, 0 the outermost.
             on_step: Called with each finished unit of work on this thread; what it raises ends the generation.
             cancel: A token that ends the generation within a step when it is cancelled.
 
@@ -143,6 +165,10 @@ class Pipeline:
             use_exponential_sigmas=use_exponential_sigmas,
             use_beta_sigmas=use_beta_sigmas,
             rescale_betas_zero_snr=rescale_betas_zero_snr,
+            guidance_start=guidance_start,
+            guidance_end=guidance_end,
+            deepcache_interval=deepcache_interval,
+            deepcache_branch=deepcache_branch,
         )
         return self._generate(spec, _check_callback(on_step), _check_token(cancel))
 
@@ -179,6 +205,11 @@ class Pipeline:
     def model(self) -> str:
         """The model's alias, or its folder's name."""
         return self._model
+
+    @property
+    def vae(self) -> str | None:
+        """The name of the folder that the VAE is from; None for the model's own."""
+        return self._vae
 
     @property
     def device(self) -> str:
@@ -267,8 +298,8 @@ class Pipeline:
             on_step: Called with each finished unit of work; its `preview` is the image so far where one is due.
             cancel: Ends the generation within a step when it is cancelled.
             preview_every: Steps of an image between two previews; 0 for none.
-            decode_previews: Whether the VAE makes them, at the cost of a whole decode each; else they are estimated,
-                one pixel for a position of the latents.
+            decode_previews: Whether the VAE makes them, at the cost of a whole decode each; else the `preview_vae`
+                does, or they are estimated, one pixel for a position of the latents.
 
         Raises:
             InvalidParamsError: A value out of its range.
@@ -296,6 +327,7 @@ class Pipeline:
             "negative_prompt": spec.negative_prompt,
             **made.parameters,
             "model": self.model,
+            "vae": self.vae,
             "engine": self.engine,
             "device": self.device,
             "dtype": self.dtype,
@@ -324,6 +356,7 @@ def generate(
     dtype: str = "auto",
     engine: Engine = "native",
     num_threads: int | None = None,
+    vae: str | os.PathLike[str] | None = None,
     on_step: OnStep | None = None,
     cancel: native.CancelToken | None = None,
     **parameters: Unpack[GenerationParameters],
@@ -336,11 +369,16 @@ def generate(
     """
     # Before the seconds that loading may take.
     spec, on_step, cancel = GenerationSpec(prompt, **parameters), _check_callback(on_step), _check_token(cancel)
-    return _shared(model, device, dtype, engine, num_threads)._generate(spec, on_step, cancel)
+    return _shared(model, device, dtype, engine, num_threads, vae)._generate(spec, on_step, cancel)
 
 
 def _shared(
-    model: str | os.PathLike[str], device: str, dtype: str, engine: Engine, num_threads: int | None
+    model: str | os.PathLike[str],
+    device: str,
+    dtype: str,
+    engine: Engine,
+    num_threads: int | None,
+    vae: str | os.PathLike[str] | None,
 ) -> Pipeline:
     key = (
         str(models.resolve(model)),
@@ -348,10 +386,11 @@ def _shared(
         check_text("dtype", dtype),
         check_text("engine", engine),
         _check_threads(num_threads),
+        None if vae is None else str(models.component("vae", vae)),
     )
     with _loading:
         if key not in _loaded:
-            _loaded[key] = Pipeline.load(model, device, dtype, engine, num_threads)
+            _loaded[key] = Pipeline.load(model, device, dtype, engine, num_threads, vae=vae)
         return _loaded[key]
 
 

@@ -53,6 +53,8 @@ class WorkerSettings:
         device: As `Pipeline.load` takes it.
         dtype: As `Pipeline.load` takes it.
         num_threads: As `Pipeline.load` takes it.
+        vae: Folder of a VAE, as `Pipeline.load` takes it.
+        preview_vae: Folder of a VAE, as `Pipeline.load` takes it.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         token: Bearer token that protected routes ask for, and that calls out carry; None asks for none.
@@ -74,6 +76,8 @@ class WorkerSettings:
     device: str = "auto"
     dtype: str = "auto"
     num_threads: int | None = None
+    vae: str | None = None
+    preview_vae: str | None = None
     host: str = "127.0.0.1"
     port: int = 8081
     token: str | None = None

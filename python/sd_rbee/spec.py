@@ -36,6 +36,10 @@ class GenerationParameters(TypedDict, total=False):
     use_exponential_sigmas: bool | None
     use_beta_sigmas: bool | None
     rescale_betas_zero_snr: bool | None
+    guidance_start: float
+    guidance_end: float
+    deepcache_interval: int
+    deepcache_branch: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +67,10 @@ class GenerationSpec:
     use_exponential_sigmas: bool | None = None
     use_beta_sigmas: bool | None = None
     rescale_betas_zero_snr: bool | None = None
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+    deepcache_interval: int = 1
+    deepcache_branch: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -102,8 +110,8 @@ def check_text(field: str, value: object) -> str:
 
 
 def check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
-    """The value as an int from 1, or 0 where that is a seed, up to `limit`, which is not one of them."""
-    least = 0 if field == "seed" else 1
+    """The value as an int from 1, or 0 where that is a value too, up to `limit`, which is not one of them."""
+    least = 0 if field in ("seed", "deepcache_branch") else 1
     allowed = f"an int from {least} to {limit - 1}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", allowed)
@@ -160,4 +168,8 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "use_exponential_sigmas": _check_bool,
     "use_beta_sigmas": _check_bool,
     "rescale_betas_zero_snr": _check_bool,
+    "guidance_start": _check_float,
+    "guidance_end": _check_float,
+    "deepcache_interval": check_int,
+    "deepcache_branch": check_int,
 }

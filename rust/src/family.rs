@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::ModelFolder;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::models::{AutoencoderKlConfig, ClipTextConfig, Fields, UNet2DConditionConfig};
+use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, UNet2DConditionConfig};
 use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
 use crate::schedulers::SchedulerConfig;
 pub use published::Published;
@@ -31,7 +31,7 @@ pub struct StableDiffusion {
     /// The UNet's shape.
     pub unet: UNet2DConditionConfig,
     /// The VAE's shape and scale.
-    pub vae: AutoencoderKlConfig,
+    pub vae: AutoencoderConfig,
     /// The sampling schedule that the model was trained for.
     pub scheduler: SchedulerConfig,
     /// What a request may leave open.
@@ -39,39 +39,43 @@ pub struct StableDiffusion {
 }
 
 impl StableDiffusion {
-    /// Reads all configurations of `folder` and checks that they fit together.
+    /// Reads all configurations of `folder` and checks that they fit together; `vae` takes the place of its own.
     ///
     /// A `generation_config.json` beside `model_index.json` may set `num_inference_steps` and `guidance_scale`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a pipeline of another kind, and for what is absurd, unsupported or contradictory.
-    pub fn from_folder(folder: &ModelFolder) -> Result<Self> {
+    pub fn from_folder(folder: &ModelFolder, vae: Option<AutoencoderConfig>) -> Result<Self> {
         if folder.class_name() != "StableDiffusionPipeline" {
             return Err(Error::Checkpoint(format!(
                 "model_index.json: the pipeline is {}, supported is StableDiffusionPipeline",
                 folder.class_name()
             )));
         }
-        let networks = [folder.config("text_encoder")?, folder.config("unet")?, folder.config("vae")?];
+        let networks = [folder.config("text_encoder")?, folder.config("unet")?];
+        let vae = match vae {
+            Some(vae) => vae,
+            None => AutoencoderConfig::from_json("vae", folder.component_class("vae"), &folder.config("vae")?)?,
+        };
         let scheduler = SchedulerConfig::parse(&folder.scheduler_config()?)?;
-        Self::from_configs(networks.each_ref(), scheduler, generation_config(folder.path())?)
+        Self::from_configs(networks.each_ref(), vae, scheduler, generation_config(folder.path())?)
     }
 
     fn from_configs(
-        [text_encoder, unet, vae]: [&Value; 3],
+        [text_encoder, unet]: [&Value; 2],
+        vae: AutoencoderConfig,
         scheduler: SchedulerConfig,
         (num_inference_steps, guidance_scale): (usize, f64),
     ) -> Result<Self> {
         let text_encoder = ClipTextConfig::from_json(text_encoder)?;
         let unet = UNet2DConditionConfig::from_json(unet)?;
-        let vae = AutoencoderKlConfig::from_json(vae)?;
         let scheduler = scheduler.mended_for_stable_diffusion();
         agree(
             ("unet: cross_attention_dim", unet.cross_attention_dim),
             ("text_encoder: hidden_size", text_encoder.hidden_size),
         )?;
-        agree(("unet: in_channels", unet.in_channels), ("vae: latent_channels", vae.latent_channels))?;
-        agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels))?;
+        agree(("unet: in_channels", unet.in_channels), ("vae: latent_channels", vae.latent_channels()))?;
+        agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels()))?;
         let side = unet.sample_size * vae.factor();
         if side > MAX_SIDE {
             let (latents, factor) = (unet.sample_size, vae.factor());
@@ -80,9 +84,27 @@ impl StableDiffusion {
                 MAX_SIDE / factor
             )));
         }
-        let defaults =
-            Defaults { size_multiple: vae.factor(), height: side, width: side, num_inference_steps, guidance_scale };
+        let defaults = Defaults {
+            size_multiple: vae.factor(),
+            height: side,
+            width: side,
+            num_inference_steps,
+            guidance_scale,
+            deepcache_branches: unet.deepcache_branches(),
+        };
         Ok(Self { text_encoder, unet, vae, scheduler, defaults })
+    }
+
+    /// Whether `preview` can decode this model's latents.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for other channels or another factor than the VAE's.
+    pub fn check_preview_vae(&self, preview: &AutoencoderConfig) -> Result<()> {
+        agree(
+            ("preview_vae: latent_channels", preview.latent_channels()),
+            ("vae: latent_channels", self.vae.latent_channels()),
+        )?;
+        agree(("preview_vae: the factor", preview.factor()), ("the vae's", self.vae.factor()))
     }
 
     /// Whether products of bf16 change a picture by no more than an eye can miss: networks of the published widths average
@@ -93,14 +115,12 @@ impl StableDiffusion {
 
     /// Channels, height and width of the latents of a picture.
     pub fn latent_shape(&self, height: usize, width: usize) -> (usize, usize, usize) {
-        (self.vae.latent_channels, height / self.vae.factor(), width / self.vae.factor())
+        (self.vae.latent_channels(), height / self.vae.factor(), width / self.vae.factor())
     }
 
     /// Bytes that the decoder's widest activations take at this size, about, when computing in f32.
     pub fn decode_bytes(&self, height: usize, width: usize) -> u64 {
-        let channels = &self.vae.block_out_channels;
-        let widest = channels.get(1).or(channels.first()).copied().unwrap_or(1);
-        4 * (widest * height * width * size_of::<f32>()) as u64
+        4 * (self.vae.widest() * height * width * size_of::<f32>()) as u64
     }
 }
 

@@ -12,6 +12,8 @@ pub mod threads;
 pub mod device;
 mod files;
 pub mod image;
+pub mod step_saving;
+
 pub mod params;
 pub mod progress;
 

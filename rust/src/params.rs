@@ -1,6 +1,7 @@
 //! The parameters of a generation, checked once so that nothing later can fail on them.
 
 use crate::error::{Error, Result};
+use crate::step_saving::{DeepCache, GuidanceInterval};
 
 /// Largest height and width in pixels.
 pub const MAX_SIDE: usize = 4096;
@@ -26,6 +27,8 @@ pub struct Defaults {
     pub num_inference_steps: usize,
     /// Classifier-free guidance.
     pub guidance_scale: f64,
+    /// Skip connections that DeepCache may part the network at; 0 where the engine cannot.
+    pub deepcache_branches: usize,
 }
 
 /// A request as it was made; what is none takes the model's default.
@@ -45,6 +48,14 @@ pub struct Request {
     pub guidance_scale: Option<f64>,
     /// 0 to 1: how much of guidance's growth of contrast is taken back.
     pub guidance_rescale: f64,
+    /// Fraction of the steps before the first with guidance; none is 0.
+    pub guidance_start: Option<f64>,
+    /// Fraction of the steps up to the last with guidance; none is 1.
+    pub guidance_end: Option<f64>,
+    /// Steps from one with the whole network to the next, 1 or more; none is 1.
+    pub deepcache_interval: Option<usize>,
+    /// Below [`Defaults::deepcache_branches`]; none is 0.
+    pub deepcache_branch: Option<usize>,
     /// 1 to [`MAX_IMAGES`].
     pub num_images_per_prompt: usize,
     /// Seed of the first image; image i has `seed + i`. None draws one.
@@ -58,8 +69,8 @@ pub struct Request {
 pub struct Previews {
     /// Steps of an image between two previews, 0 to [`MAX_STEPS`]; 0 makes none.
     pub every: usize,
-    /// Whether the VAE decodes them, at the cost of a whole decode each; else they are estimated from the latents, and
-    /// have one pixel for each of their positions.
+    /// Whether the VAE decodes them, at the cost of a whole decode each; else the preview's own VAE does where there is
+    /// one, or they are estimated from the latents, and have one pixel for each of their positions.
     pub decode: bool,
 }
 
@@ -80,6 +91,8 @@ pub struct GenerationParams {
     num_inference_steps: usize,
     guidance_scale: f64,
     guidance_rescale: f64,
+    guidance_interval: GuidanceInterval,
+    deepcache: DeepCache,
     seeds: Vec<u64>,
     previews: Previews,
 }
@@ -110,6 +123,9 @@ impl GenerationParams {
         if !(0.0..=1.0).contains(&request.guidance_rescale) {
             return Err(Error::invalid("guidance_rescale", request.guidance_rescale, "a number in 0 to 1"));
         }
+        let guidance_interval = GuidanceInterval::new(request.guidance_start, request.guidance_end)?;
+        let branches = defaults.deepcache_branches;
+        let deepcache = DeepCache::new(request.deepcache_interval, request.deepcache_branch, branches)?;
         let images = request.num_images_per_prompt;
         if !(1..=MAX_IMAGES).contains(&images) {
             return Err(Error::invalid("num_images_per_prompt", images, format!("1 to {MAX_IMAGES}")));
@@ -132,6 +148,8 @@ impl GenerationParams {
             num_inference_steps: steps,
             guidance_scale: guidance,
             guidance_rescale: request.guidance_rescale,
+            guidance_interval,
+            deepcache,
             seeds: (seed..=last).collect(),
             previews: request.previews,
         })
@@ -177,6 +195,16 @@ impl GenerationParams {
         self.guidance_scale > 1.0
     }
 
+    /// The steps that have guidance, if any has.
+    pub fn guidance_interval(&self) -> GuidanceInterval {
+        self.guidance_interval
+    }
+
+    /// How often the network's deep half runs.
+    pub fn deepcache(&self) -> DeepCache {
+        self.deepcache
+    }
+
     /// One seed an image.
     pub fn seeds(&self) -> &[u64] {
         &self.seeds
@@ -212,8 +240,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const DEFAULTS: Defaults =
-        Defaults { size_multiple: 8, height: 64, width: 64, num_inference_steps: 20, guidance_scale: 7.5 };
+    const DEFAULTS: Defaults = Defaults {
+        size_multiple: 8,
+        height: 64,
+        width: 64,
+        num_inference_steps: 20,
+        guidance_scale: 7.5,
+        deepcache_branches: 12,
+    };
 
     fn request() -> Request {
         Request { num_images_per_prompt: 1, ..Request::default() }
@@ -247,6 +281,10 @@ mod tests {
         for guidance_rescale in [-0.1, 1.1, f64::NAN] {
             assert_eq!(field_of(Request { guidance_rescale, ..request() }), "guidance_rescale");
         }
+        assert_eq!(field_of(Request { guidance_start: Some(1.0), ..request() }), "guidance_start");
+        assert_eq!(field_of(Request { guidance_end: Some(0.0), ..request() }), "guidance_end");
+        assert_eq!(field_of(Request { deepcache_interval: Some(0), ..request() }), "deepcache_interval");
+        assert_eq!(field_of(Request { deepcache_branch: Some(12), ..request() }), "deepcache_branch");
         assert_eq!(field_of(Request { num_images_per_prompt: 0, ..request() }), "num_images_per_prompt");
         assert_eq!(field_of(Request { seed: Some(u64::MAX), num_images_per_prompt: 2, ..request() }), "seed");
     }

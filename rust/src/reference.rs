@@ -13,7 +13,7 @@ use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
 use crate::device;
 use crate::error::{Error, Result, plain};
 use crate::models::{
-    Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Denoiser, Posterior, TextEncoder,
+    Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, DeepFeatures, Denoiser, Posterior, TextEncoder,
     UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
 };
 use crate::nn::weights::TensorSource;
@@ -137,6 +137,10 @@ impl Denoiser for UNet {
     fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
         cancel.check()?;
         Ok(self.0.forward(sample, timestep, embeddings)?)
+    }
+
+    fn predict_cached(&self, _: &Tensor, _: f64, _: &Tensor, _: &mut DeepFeatures, _: &CancelToken) -> Result<Tensor> {
+        Err(Error::Inference("the candle engine's UNet keeps no features".into()))
     }
 }
 

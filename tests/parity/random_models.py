@@ -1,12 +1,14 @@
 """Tiny models of any shape that the configurations allow, drawn from a seed."""
 
 from pathlib import Path
+from random import Random
 
 from draws import draw
 from tools.random_checkpoint import (
     CheckpointConfig,
     ClipTextConfig,
     SchedulerConfig,
+    TinyVaeConfig,
     TokenizerConfig,
     UNetConfig,
     VaeConfig,
@@ -53,6 +55,7 @@ def random_model(seed: int) -> CheckpointConfig:
             use_linear_projection=random.random() < 0.5,
             norm_num_groups=groups,
         ),
+        tiny_vae=_tiny_vae(draw(seed, "tiny vae"), latent_channels),
         vae=VaeConfig(
             sample_size=8 << (vae_levels - 1),
             latent_channels=latent_channels,
@@ -67,6 +70,21 @@ def random_model(seed: int) -> CheckpointConfig:
         scheduler=SchedulerConfig(prediction_type=random.choice(("epsilon", "v_prediction"))),
         text_encoder_prefix=random.choice(("text_model.", "")),
         dtype=random.choice(("f32", "f16", "bf16")),
+    )
+
+
+def _tiny_vae(random: Random, latent_channels: int) -> TinyVaeConfig | None:
+    """The tiny autoencoder that a quarter of the models have."""
+    levels = random.randint(1, 4)
+    if random.random() >= 0.25:
+        return None
+    return TinyVaeConfig(
+        latent_channels=latent_channels,
+        encoder_block_out_channels=[random.randint(4, 20)] * levels,
+        decoder_block_out_channels=[random.randint(4, 20)] * levels,
+        num_encoder_blocks=[random.randint(0, 3) for _ in range(levels)],
+        num_decoder_blocks=[random.randint(0, 3) for _ in range(levels)],
+        scaling_factor=random.choice((1.0, random.uniform(0.1, 1.5))),
     )
 
 

@@ -1,5 +1,6 @@
 """Whole pictures against diffusers' StableDiffusionPipeline, live, and against our own other engine."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,29 @@ def _request(seed: int, multiple: int) -> dict[str, Any]:
     }
 
 
-def _assert_same_pictures(folder: Path, seed: int) -> None:
+def _savings(seed: int, branches: int) -> dict[str, Any]:
+    """Any of the options that compute less."""
+    random = draw(seed, "savings")
+    start = random.choice((0.0, random.uniform(0, 0.5)))
+    return {
+        "guidance_start": start,
+        "guidance_end": random.choice((1.0, random.uniform(start + 0.1, 1))),
+        "deepcache_interval": random.randint(1, 4),
+        "deepcache_branch": random.randrange(branches),
+    }
+
+
+def _branches(folder: Path) -> int:
+    """Skip connections that DeepCache may part the model's UNet at."""
+    unet = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    levels, layers = len(unet["block_out_channels"]), unet["layers_per_block"]
+    skips = levels + (levels * layers if isinstance(layers, int) else sum(layers))
+    return skips - (unet["mid_block_type"] is None)
+
+
+def _assert_same_pictures(folder: Path, seed: int, savings: dict[str, Any] | None = None) -> None:
     ours = native.Pipeline.load(str(folder), device="cpu", dtype="f32")
-    request = _request(seed, ours.size_multiple)
+    request = {**_request(seed, ours.size_multiple), **(savings or {})}
     drawn = [np.asarray(image) for image in ours.generate(**request).images]
     for pixels, expected in zip(drawn, Pipeline(folder).generate(**request), strict=True):
         fidelity.assert_same_picture(pixels, expected)
@@ -64,6 +85,19 @@ def test_embedded_model(seed: int) -> None:
 @pytest.mark.parametrize("seed", seeds(6))
 def test_random_model(seed: int, tmp_path: Path) -> None:
     _assert_same_pictures(write_random_model(seed, tmp_path / "model"), seed)
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_step_saving_of_the_embedded_model(seed: int) -> None:
+    folder = models.resolve("pollen")
+    _assert_same_pictures(folder, seed, _savings(seed, _branches(folder)))
+
+
+@pytest.mark.parametrize("seed", seeds(6))
+def test_step_saving_of_a_random_model(seed: int, tmp_path: Path) -> None:
+    folder = write_random_model(seed, tmp_path / "model")
+    # Small, since some models attend to every pixel.
+    _assert_same_pictures(folder, seed, {**_savings(seed, _branches(folder)), "height": 24, "width": 32})
 
 
 @pytest.mark.parametrize("seed", seeds(3))

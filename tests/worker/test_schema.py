@@ -48,7 +48,13 @@ def make_possible(body: dict[str, Any], job_id: str) -> None:
     for field in ("image", "mask", "input_image", "init_image", "mask_image"):
         if isinstance(body.get(field), str):
             body[field] = encoded()
-    for field in ("steps", "seed", "num_samples", "preview_every"):
+    if "guidance_end" in body:
+        # Above every start.
+        body["guidance_end"] = 1.0
+    if "deepcache_branch" in body:
+        # The model has only so many.
+        body["deepcache_branch"] = 0
+    for field in ("steps", "seed", "num_samples", "preview_every", "deepcache_interval"):
         if isinstance(body.get(field), float):
             body[field] = int(body[field])
     if body.get("scheduler") == "pndm":

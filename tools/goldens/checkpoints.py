@@ -10,6 +10,7 @@ from tools.random_checkpoint import (
     CheckpointConfig,
     ClipTextConfig,
     SchedulerConfig,
+    TinyVaeConfig,
     TokenizerConfig,
     UNetConfig,
     VaeConfig,
@@ -68,6 +69,24 @@ CHECKPOINTS: dict[str, CheckpointConfig] = {
             use_linear_projection=True,
         ),
         vae=replace(_TINY.vae, block_out_channels=(8,), norm_num_groups=2, layers_per_block=1),
+    ),
+    "tiny autoencoder": replace(
+        _TINY,
+        tiny_vae=TinyVaeConfig(
+            encoder_block_out_channels=(8, 8, 8, 8),
+            decoder_block_out_channels=(12, 12, 12, 12),
+        ),
+    ),
+    "tiny autoencoder of other depths": replace(
+        _TINY,
+        tiny_vae=TinyVaeConfig(
+            encoder_block_out_channels=(6, 6),
+            decoder_block_out_channels=(20, 20),
+            num_encoder_blocks=(0, 2),
+            num_decoder_blocks=(1, 0),
+            scaling_factor=0.5,
+        ),
+        dtype="f16",
     ),
 }
 

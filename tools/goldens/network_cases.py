@@ -40,7 +40,8 @@ def folder_cases(folder: Path, checkpoint: str, seed: int = 100) -> list[dict[st
     unet, vae, text = (_config(folder / part) for part in ("unet", "vae", "text_encoder"))
     tokens, width = text["max_position_embeddings"], text["hidden_size"]
     # Pixels to a latent, along a side.
-    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    channels = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
+    factor = 2 ** (len(channels) - 1)
     made: list[dict[str, Any]] = [{"part": "text_encoder", "text": prompt} for prompt in PROMPTS]
     for number, (height, width_, timestep, count) in enumerate(_UNET):
         batch = 2 if number == 0 else 1

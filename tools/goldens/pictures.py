@@ -34,6 +34,28 @@ CASES: tuple[dict[str, Any], ...] = (
     {"prompt": "a bee", "scheduler": "unipc", "seed": 22, "use_beta_sigmas": True, **SMALL},
     {"prompt": "a bee", "scheduler": "lcm", "seed": 23, **SMALL},
     {"prompt": "a bee", "scheduler": "tcd", "seed": 24, "eta": 0.3, **SMALL},
+    {"prompt": "a boat", "scheduler": "ddim", "seed": 15, "guidance_start": 0.2, "guidance_end": 0.6},
+    {"prompt": "a lemon", "scheduler": "dpm++-2m", "seed": 16, "deepcache_interval": 3},
+    {
+        "prompt": "an owl",
+        "scheduler": "euler",
+        "seed": 17,
+        "guidance_start": 0.3,
+        "guidance_end": 0.7,
+        "deepcache_interval": 2,
+        "deepcache_branch": 4,
+        "num_images_per_prompt": 2,
+    },
+    {
+        "prompt": "a bee",
+        "scheduler": "heun",
+        "seed": 25,
+        "guidance_rescale": 0.7,
+        "guidance_start": 0.2,
+        "guidance_end": 0.7,
+        "deepcache_interval": 3,
+        **SMALL,
+    },
     {"prompt": "\u732b \U0001f916 <|endoftext|>", "scheduler": "ddim", "seed": 14, "timestep_spacing": "leading"},
 )
 

@@ -12,11 +12,12 @@ from tools.random_checkpoint.config import (
     ClipTextConfig,
     Dtype,
     SchedulerConfig,
+    TinyVaeConfig,
     TokenizerConfig,
     UNetConfig,
     VaeConfig,
 )
-from tools.random_checkpoint.folder import specs, write_checkpoint
+from tools.random_checkpoint.folder import specs, write_checkpoint, write_vae
 from tools.random_checkpoint.presets import PRESETS
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "ClipTextConfig",
     "Dtype",
     "SchedulerConfig",
+    "TinyVaeConfig",
     "TokenizerConfig",
     "UNetConfig",
     "VaeConfig",
     "specs",
     "write_checkpoint",
+    "write_vae",
 ]

@@ -83,6 +83,18 @@ class VaeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TinyVaeConfig:
+    """Shape of an `AutoencoderTiny`; the defaults are TAESD's."""
+
+    latent_channels: int = 4
+    encoder_block_out_channels: Sequence[int] = (64, 64, 64, 64)
+    decoder_block_out_channels: Sequence[int] = (64, 64, 64, 64)
+    num_encoder_blocks: Sequence[int] = (1, 3, 3, 3)
+    num_decoder_blocks: Sequence[int] = (3, 3, 3, 1)
+    scaling_factor: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
     """The noise schedule of Stable Diffusion, for diffusers' `DDIMScheduler`."""
 
@@ -104,6 +116,7 @@ class CheckpointConfig:
     Attributes:
         text_encoder_prefix: What the names of the text encoder's tensors begin with: `text_model.` in published
             checkpoints, nothing in those that transformers 5 writes.
+        tiny_vae: Takes the place of `vae`.
         dtype: Of every stored tensor.
     """
 
@@ -111,6 +124,7 @@ class CheckpointConfig:
     text_encoder: ClipTextConfig = ClipTextConfig()
     unet: UNetConfig = UNetConfig()
     vae: VaeConfig = VaeConfig()
+    tiny_vae: TinyVaeConfig | None = None
     scheduler: SchedulerConfig = SchedulerConfig()
     text_encoder_prefix: Literal["text_model.", ""] = "text_model."
     dtype: Dtype = "f32"
@@ -120,16 +134,26 @@ class CheckpointConfig:
             raise ValueError(f"dtype: got {self.dtype!r}, allowed are {', '.join(DTYPES)}")
 
 
+def vae_json(config: VaeConfig | TinyVaeConfig) -> dict[str, Any]:
+    """Contents of the `config.json` of a VAE."""
+    shape = {**asdict(config), "in_channels": 3, "out_channels": 3}
+    if isinstance(config, TinyVaeConfig):
+        return {"_class_name": "AutoencoderTiny", **shape, "act_fn": "relu", "upsampling_scaling_factor": 2}
+    levels = len(config.block_out_channels)
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * levels, "up_block_types": ["UpDecoderBlock2D"] * levels}
+    return {"_class_name": "AutoencoderKL", **shape, **blocks}
+
+
 def json_configs(config: CheckpointConfig) -> dict[str, dict[str, Any]]:
     """Contents of every configuration file, by its path in the folder."""
     eos = config.tokenizer.vocab_size - 1
     torch_dtype = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}[config.dtype]
-    levels = len(config.vae.block_out_channels)
+    vae = vae_json(config.tiny_vae or config.vae)
     components = {
         "tokenizer": ("transformers", "CLIPTokenizer"),
         "text_encoder": ("transformers", "CLIPTextModel"),
         "unet": ("diffusers", "UNet2DConditionModel"),
-        "vae": ("diffusers", "AutoencoderKL"),
+        "vae": ("diffusers", vae["_class_name"]),
         "scheduler": ("diffusers", "DDIMScheduler"),
     }
     absent = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"), (None, None))
@@ -146,14 +170,7 @@ def json_configs(config: CheckpointConfig) -> dict[str, dict[str, Any]]:
             "torch_dtype": torch_dtype,
         },
         "unet/config.json": {"_class_name": "UNet2DConditionModel", **asdict(config.unet)},
-        "vae/config.json": {
-            "_class_name": "AutoencoderKL",
-            **asdict(config.vae),
-            "in_channels": 3,
-            "out_channels": 3,
-            "down_block_types": ["DownEncoderBlock2D"] * levels,
-            "up_block_types": ["UpDecoderBlock2D"] * levels,
-        },
+        "vae/config.json": vae,
         "scheduler/scheduler_config.json": {"_class_name": "DDIMScheduler", **asdict(config.scheduler)},
         # Last: a folder that has its index is whole.
         "model_index.json": {

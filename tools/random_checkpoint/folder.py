@@ -4,8 +4,10 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tools.random_checkpoint.config import CheckpointConfig, json_configs
+from tools.random_checkpoint.autoencoder_tiny import autoencoder_tiny
+from tools.random_checkpoint.config import CheckpointConfig, Dtype, TinyVaeConfig, VaeConfig, json_configs, vae_json
 from tools.random_checkpoint.safetensors import write_safetensors
 from tools.random_checkpoint.tensors import Specs
 from tools.random_checkpoint.text_encoder import clip_text_model
@@ -14,6 +16,7 @@ from tools.random_checkpoint.unet import unet
 from tools.random_checkpoint.vae import autoencoder_kl
 
 INDEX = "model_index.json"
+_VAE_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def specs(config: CheckpointConfig) -> dict[str, Specs]:
@@ -26,7 +29,7 @@ def specs(config: CheckpointConfig) -> dict[str, Specs]:
     return {
         "text_encoder/model.safetensors": text,
         "unet/diffusion_pytorch_model.safetensors": unet(config.unet),
-        "vae/diffusion_pytorch_model.safetensors": autoencoder_kl(config.vae),
+        f"vae/{_VAE_WEIGHTS}": _vae_specs(config.tiny_vae or config.vae),
     }
 
 
@@ -61,5 +64,24 @@ def write_checkpoint(
         on_file(path)
         write_safetensors(folder / path, tensors, config.dtype, seed)
     for path, contents in json_configs(config).items():
-        (folder / path).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8", newline="\n")
+        _write_json(folder / path, contents)
     return folder
+
+
+def write_vae(
+    config: VaeConfig | TinyVaeConfig, folder: str | os.PathLike[str], *, dtype: Dtype = "f32", seed: int = 0
+) -> Path:
+    """Writes a VAE by itself: `config.json` and its weights, as diffusers does; else as `write_checkpoint`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(folder / _VAE_WEIGHTS, _vae_specs(config), dtype, seed)
+    _write_json(folder / "config.json", vae_json(config))
+    return folder
+
+
+def _vae_specs(config: VaeConfig | TinyVaeConfig) -> Specs:
+    return autoencoder_tiny(config) if isinstance(config, TinyVaeConfig) else autoencoder_kl(config)
+
+
+def _write_json(path: Path, contents: dict[str, Any]) -> None:
+    path.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8", newline="\n")

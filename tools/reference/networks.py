@@ -1,11 +1,12 @@
 """The networks of transformers and diffusers, in double precision: the truth that both sides' f32 is near."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from numpy.typing import NDArray
 from transformers import CLIPTextModel
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 Array = NDArray[np.float64]
+_VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
 
 
 class Networks:
@@ -24,7 +26,7 @@ class Networks:
         self.tokenizer = Tokenizer(folder / "tokenizer")
         self.text_encoder = _load(CLIPTextModel, folder / "text_encoder")
         self.unet = _load(UNet2DConditionModel, folder / "unet")
-        self.vae = _load(AutoencoderKL, folder / "vae")
+        self.vae = _load(_VAES[_class_name(folder / "vae")], folder / "vae")
 
     def encode_prompt(self, text: str) -> Array:
         """The last hidden state, normed, (1, window, width)."""
@@ -43,14 +45,22 @@ class Networks:
             return _numpy(self.vae.decode(_tensor(latents)).sample)
 
     def vae_encode(self, pixels: "Buffer", *, seed: int | None = None) -> Array:
-        """Unscaled latents: the posterior's mode, or a sample of it."""
+        """Unscaled latents: the posterior's mode, or a sample of it; a tiny autoencoder has no posterior."""
         with torch.no_grad():
-            posterior = self.vae.encode(_tensor(pixels)).latent_dist
+            encoded = self.vae.encode(_tensor(pixels))
+        if isinstance(self.vae, AutoencoderTiny):
+            return _numpy(encoded.latents)
+        posterior = encoded.latent_dist
         if seed is None:
             return _numpy(posterior.mode())
         # Drawn in f32, as a pipeline draws it: a generator's f64 values are others.
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
         return _numpy(posterior.mean + posterior.std * noise.double())
+
+
+def _class_name(folder: Path) -> str:
+    name: str = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    return name
 
 
 def _load(kind: type[torch.nn.Module], folder: Path) -> torch.nn.Module:

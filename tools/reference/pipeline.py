@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tools.reference import schedulers
+from tools.reference.step_saving import StepSaving
 
 
 class Pipeline:
@@ -37,21 +38,33 @@ class Pipeline:
         num_images_per_prompt: int = 1,
         guidance_rescale: float = 0.0,
         eta: float = 0.0,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        deepcache_interval: int = 1,
+        deepcache_branch: int = 0,
         **options: str | bool | None,
     ) -> NDArray[np.uint8]:
         """Pictures (images, height, width, 3), each with a generator of its own: image i is that of seed + i."""
         self._pipeline.scheduler = schedulers.create(scheduler, self._config, options)
-        drawn = self._pipeline(
-            prompt,
-            negative_prompt=negative_prompt,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=guidance_rescale,
-            height=height,
-            width=width,
-            num_images_per_prompt=num_images_per_prompt,
-            eta=eta,
-            generator=[torch.Generator().manual_seed(seed + i) for i in range(num_images_per_prompt)],
-            output_type="pil",
+        saving = StepSaving(
+            self._pipeline,
+            is_guided=guidance_scale > 1,
+            guidance=(guidance_start, guidance_end),
+            interval=deepcache_interval,
+            branch=deepcache_branch,
         )
+        with saving:
+            drawn = self._pipeline(
+                prompt,
+                negative_prompt=negative_prompt,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                guidance_rescale=guidance_rescale,
+                height=height,
+                width=width,
+                num_images_per_prompt=num_images_per_prompt,
+                eta=eta,
+                generator=[torch.Generator().manual_seed(seed + i) for i in range(num_images_per_prompt)],
+                output_type="pil",
+            )
         return np.stack([np.asarray(image) for image in drawn.images])

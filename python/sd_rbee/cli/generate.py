@@ -33,6 +33,34 @@ if TYPE_CHECKING:
     show_default=True,
     help="How much of the contrast that guidance adds is taken back, 0 to 1.",
 )
+@click.option(
+    "--guidance-start",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Fraction of the steps before the first with guidance; a step without costs half.",
+)
+@click.option(
+    "--guidance-end",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Fraction of the steps up to the last with guidance.",
+)
+@click.option(
+    "--deepcache-interval",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Run the inner blocks of the UNet at every so many steps alone.",
+)
+@click.option(
+    "--deepcache-branch",
+    type=int,
+    default=0,
+    show_default=True,
+    help="The skip connection inside of which blocks count as inner, 0 the outermost.",
+)
 @click.option("--eta", type=float, default=0.0, show_default=True, help="Noise of ddim and tcd, 0 to 1.")
 @click.option("--karras/--no-karras", "use_karras_sigmas", default=None, help="Noise levels of Karras et al.")
 @click.option(
@@ -50,6 +78,7 @@ if TYPE_CHECKING:
 )
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
 @model_options
+@click.option("--vae", metavar="FOLDER", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
 @click.option(
     "--engine",
     type=click.Choice(["native", "candle"]),
@@ -73,6 +102,7 @@ def generate(
     device: str,
     dtype: str,
     num_threads: int | None,
+    vae: str | None,
     engine: "Engine",
     output: str | None,
     as_json: bool,
@@ -104,7 +134,7 @@ def generate(
     with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
         for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
             warnings.simplefilter("ignore", told)
-        pipe = Pipeline.load(model, device, dtype, engine, num_threads)
+        pipe = Pipeline.load(model, device, dtype, engine, num_threads, vae=vae)
         result = pipe.generate(prompt, on_step=on_step, **parameters)
     if not quiet:
         _report(result)

@@ -48,6 +48,8 @@ class Flags:
     queen_url: str | None
     require_callback: bool
     model: str | None
+    vae: str | None
+    preview_vae: str | None
     model_ref: str | None
     backend: str | None
     device: int | None
@@ -128,6 +130,8 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         device=_device(flags, backends),
         dtype="f16" if flags.use_f16 else "auto",
         num_threads=flags.num_threads,
+        vae=_component("vae", flags.vae),
+        preview_vae=_component("preview_vae", flags.preview_vae),
         host=host,
         port=flags.port,
         token=token,
@@ -187,6 +191,10 @@ def _version(given: str | None, model: str) -> str:
 
 def _worker_id(given: str | None, port: int | None) -> str:
     return given or f"sd-worker-{port or os.getpid()}"
+
+
+def _component(field: str, path: str | None) -> str | None:
+    return None if path is None else str(models.component(field, path))
 
 
 def _referable(model: str) -> str:

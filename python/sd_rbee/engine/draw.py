@@ -60,8 +60,9 @@ def amount_of_work(spec: GenerationSpec, pipeline: Pipeline) -> float:
     steps = spec.num_inference_steps or defaults["num_inference_steps"]
     pixels = (spec.height or defaults["height"]) * (spec.width or defaults["width"])
     # Heun's method takes two calls for a step.
-    calls = steps * (2 if (spec.scheduler or defaults["scheduler"]) == "heun" else 1) * (2 if guidance > 1 else 1)
-    return float(pixels * calls * spec.num_images_per_prompt)
+    calls = steps * (2 if (spec.scheduler or defaults["scheduler"]) == "heun" else 1)
+    samples = 1 + (spec.guidance_end - spec.guidance_start if guidance > 1 else 0)
+    return float(pixels * calls * samples * spec.num_images_per_prompt)
 
 
 def _check_deadline(job: Job) -> None:

@@ -36,8 +36,8 @@ class Order:
     Attributes:
         spec: The generation, every value of the right type.
         preview_every: Steps between two previews; 0 for none.
-        decode_previews: Whether previews go through the VAE, which costs as much as it does; else they are estimated
-            from the latents.
+        decode_previews: Whether previews go through the VAE, which costs as much as it does; else through the worker's
+            `preview_vae`, or they are estimated from the latents.
     """
 
     spec: GenerationSpec

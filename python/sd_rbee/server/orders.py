@@ -121,6 +121,10 @@ class Orders:
                 use_exponential_sigmas=request.use_exponential_sigmas,
                 use_beta_sigmas=request.use_beta_sigmas,
                 rescale_betas_zero_snr=request.rescale_betas_zero_snr,
+                guidance_start=request.guidance_start,
+                guidance_end=request.guidance_end,
+                deepcache_interval=request.deepcache_interval,
+                deepcache_branch=request.deepcache_branch,
             )
         except InvalidParamsError as error:
             raise on_the_wire(error) from None

@@ -116,7 +116,14 @@ class Process:
 
     def _load(self) -> Pipeline:
         settings = self._settings
-        return Pipeline.load(settings.model, settings.device, settings.dtype, num_threads=settings.num_threads)
+        return Pipeline.load(
+            settings.model,
+            settings.device,
+            settings.dtype,
+            num_threads=settings.num_threads,
+            vae=settings.vae,
+            preview_vae=settings.preview_vae,
+        )
 
     def _hear(self, number: signal.Signals) -> None:
         try:

@@ -37,6 +37,10 @@ class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     use_exponential_sigmas: bool | None = None
     use_beta_sigmas: bool | None = None
     rescale_betas_zero_snr: bool | None = None
+    guidance_start: Annotated[float, _range(minimum=0, exclusiveMaximum=1)] = 0.0
+    guidance_end: Annotated[float, _range(exclusiveMinimum=0, maximum=1)] = 1.0
+    deepcache_interval: Annotated[int, _range(minimum=1, maximum=2**32 - 1)] = 1
+    deepcache_branch: Annotated[int, _range(minimum=0)] = 0
     preview_every: Annotated[int, _range(minimum=0)] = 0
     preview: Literal["latents", "decode"] = "latents"
 

@@ -91,6 +91,10 @@ impl Generation {
         parameters.set_item("num_inference_steps", params.num_inference_steps())?;
         parameters.set_item("guidance_scale", params.guidance_scale())?;
         parameters.set_item("guidance_rescale", params.guidance_rescale())?;
+        parameters.set_item("guidance_start", params.guidance_interval().start())?;
+        parameters.set_item("guidance_end", params.guidance_interval().end())?;
+        parameters.set_item("deepcache_interval", params.deepcache().interval())?;
+        parameters.set_item("deepcache_branch", params.deepcache().branch())?;
         parameters.set_item("scheduler", made.scheduler.name())?;
         parameters.set_item("eta", made.options.eta)?;
         parameters.set_item("timestep_spacing", made.options.timestep_spacing.map(TimestepSpacing::name))?;

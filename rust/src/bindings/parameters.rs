@@ -29,6 +29,10 @@ impl Parameters {
                 num_inference_steps: keywords.take("num_inference_steps")?,
                 guidance_scale: keywords.take("guidance_scale")?,
                 guidance_rescale: keywords.take("guidance_rescale")?.unwrap_or(0.0),
+                guidance_start: keywords.take("guidance_start")?,
+                guidance_end: keywords.take("guidance_end")?,
+                deepcache_interval: keywords.take("deepcache_interval")?,
+                deepcache_branch: keywords.take("deepcache_branch")?,
                 num_images_per_prompt: keywords.take("num_images_per_prompt")?.unwrap_or(1),
                 seed: keywords.take("seed")?,
                 previews: Previews {

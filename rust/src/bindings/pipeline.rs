@@ -14,7 +14,7 @@ use super::step;
 use crate::device;
 use crate::error::Result;
 use crate::family::Published;
-use crate::pipeline::{self, Noise};
+use crate::pipeline::{self, Noise, VaeFolders};
 use crate::progress::CancelToken;
 use crate::schedulers;
 
@@ -63,7 +63,10 @@ impl Pipeline {
 #[pymethods]
 impl Pipeline {
     #[staticmethod]
-    #[pyo3(signature = (path, *, device = "auto", dtype = "auto", engine = "native", num_threads = None))]
+    #[expect(clippy::too_many_arguments, reason = "Python gives each by name")]
+    #[pyo3(signature = (
+        path, *, device = "auto", dtype = "auto", engine = "native", num_threads = None, vae = None, preview_vae = None
+    ))]
     fn load(
         py: Python<'_>,
         path: PathBuf,
@@ -71,9 +74,13 @@ impl Pipeline {
         dtype: &str,
         engine: &str,
         num_threads: Option<usize>,
+        vae: Option<PathBuf>,
+        preview_vae: Option<PathBuf>,
     ) -> PyResult<Self> {
         let engine = engine.parse()?;
-        blocking(py, || pipeline::Pipeline::load(&path, device, dtype, engine, num_threads)).map(Self::new)
+        let vaes = VaeFolders { vae, preview_vae };
+        blocking(py, || pipeline::Pipeline::load_with_vaes(&path, &vaes, device, dtype, engine, num_threads))
+            .map(Self::new)
     }
 
     #[staticmethod]
@@ -171,7 +178,7 @@ impl Pipeline {
             let posterior = pipeline.vae_encode(&pixels)?;
             match seed {
                 None => Ok(posterior.mean),
-                Some(seed) => posterior.sample(&Noise::new(seed, pixels.device()).draw(posterior.mean.shape())?),
+                Some(seed) => posterior.sample(|shape| Noise::new(seed, pixels.device()).draw(shape)),
             }
         })
     }

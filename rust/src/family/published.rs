@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{DEFAULT_GUIDANCE, DEFAULT_STEPS, StableDiffusion};
 use crate::error::{Error, Result};
+use crate::models::AutoencoderConfig;
 use crate::schedulers::SchedulerConfig;
 
 /// A published model's shape.
@@ -34,14 +35,15 @@ impl Published {
     /// # Errors
     /// None, unless the configurations here are wrong.
     pub fn model(self) -> Result<StableDiffusion> {
-        let networks = [self.text_encoder(), self.unet(), vae()];
+        let networks = [self.text_encoder(), self.unet()];
+        let vae = AutoencoderConfig::from_json("vae", None, &vae())?;
         let scheduler = json!({
             "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000,
             "set_alpha_to_one": false, "clip_sample": false, "steps_offset": 1,
             "prediction_type": if self == Self::V1_5 { "epsilon" } else { "v_prediction" },
         });
         let scheduler = SchedulerConfig::from_json(&scheduler)?;
-        StableDiffusion::from_configs(networks.each_ref(), scheduler, (DEFAULT_STEPS, DEFAULT_GUIDANCE))
+        StableDiffusion::from_configs(networks.each_ref(), vae, scheduler, (DEFAULT_STEPS, DEFAULT_GUIDANCE))
     }
 
     fn text_encoder(self) -> Value {
@@ -105,6 +107,8 @@ mod tests {
         let model = Published::V1_5.model().expect("a model");
         assert_eq!(model.unet.flops(2, (64, 64), 77), 1_606_546_882_560.0);
         assert_eq!(model.vae.decode_flops((64, 64)), 2_514_518_933_504.0);
+        let tiny = AutoencoderConfig::from_json("vae", Some("AutoencoderTiny"), &json!({})).expect("TAESD");
+        assert_eq!(tiny.decode_flops((64, 64)), 141_350_141_952.0);
     }
 
     #[test]

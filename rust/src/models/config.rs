@@ -33,6 +33,12 @@ impl<'a> Fields<'a> {
         Error::Checkpoint(format!("{}: {name} is {given}, supported is {allowed}", self.component))
     }
 
+    /// The error that the component is of the class `given`.
+    pub fn unsupported_class(&self, given: &str, allowed: &str) -> Error {
+        let given: String = given.chars().take(80).collect();
+        Error::Checkpoint(format!("{}: the class is {given}, supported is {allowed}", self.component))
+    }
+
     fn get(&self, name: &str) -> Option<&'a Value> {
         self.value.get(name).filter(|value| !value.is_null())
     }
@@ -89,6 +95,11 @@ impl<'a> Fields<'a> {
             return Err(self.wrong(name, format!("a list of 1 to {MAX_LEVELS} channel counts")));
         }
         Ok(self.sizes(name, count, 1..=16_384)?.unwrap_or_default())
+    }
+
+    /// [`Fields::channels`]; `default` where they are absent.
+    pub fn channels_or(&self, name: &str, default: &[usize]) -> Result<Vec<usize>> {
+        if self.get(name).is_none() { Ok(default.to_vec()) } else { self.channels(name) }
     }
 
     /// `count` texts, each mapped by `parse`, which returns none for what is not supported.

@@ -1,6 +1,7 @@
 //! Floating-point operations of the networks: two for each product of a convolution, a linear layer and attention, as
 //! the plain algorithms count them. Norms and activations, some hundredths of the whole, are left out.
 
+use super::autoencoder_tiny::AutoencoderTinyConfig;
 use super::unet_config::{UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
 use super::vae::AutoencoderKlConfig;
 
@@ -128,5 +129,21 @@ impl AutoencoderKlConfig {
             inputs = outputs;
         }
         sum + conv3x3(size, first, self.out_channels)
+    }
+}
+
+impl AutoencoderTinyConfig {
+    /// Operations of decoding one picture from latents of `size`, height and width.
+    pub fn decode_flops(&self, mut size: (usize, usize)) -> f64 {
+        let channels = self.decoder_block_out_channels[0];
+        let mut sum = conv3x3(size, self.latent_channels, channels);
+        for (level, blocks) in self.num_decoder_blocks.iter().enumerate() {
+            sum += (3 * blocks) as f64 * conv3x3(size, channels, channels);
+            if level + 1 < self.num_decoder_blocks.len() {
+                size = (2 * size.0, 2 * size.1);
+                sum += conv3x3(size, channels, channels);
+            }
+        }
+        sum + conv3x3(size, channels, self.out_channels)
     }
 }

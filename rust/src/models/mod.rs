@@ -1,7 +1,10 @@
 //! The networks, each after diffusers' class of the same name, and the traits that the pipeline knows them by.
 
+mod autoencoder_config;
+mod autoencoder_tiny;
 mod clip;
 mod config;
+mod deep_features;
 mod flops;
 mod resnet;
 mod transformer;
@@ -11,13 +14,16 @@ mod unet_config;
 mod vae;
 
 pub use crate::nn::Activation;
+pub use autoencoder_config::AutoencoderConfig;
+pub use autoencoder_tiny::{AutoencoderTiny, AutoencoderTinyConfig};
 pub use clip::{ClipTextConfig, ClipTextModel};
 pub use config::Fields;
+pub use deep_features::DeepFeatures;
 pub use unet::UNet2DConditionModel;
 pub use unet_config::{UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
 pub use vae::{AutoencoderKl, AutoencoderKlConfig};
 
-use candle_core::Tensor;
+use candle_core::{Shape, Tensor};
 
 use crate::error::Result;
 use crate::progress::CancelToken;
@@ -39,6 +45,19 @@ pub trait Denoiser: Send + Sync {
     /// # Errors
     /// [`crate::Error::Cancelled`] soon after `cancel` is set.
     fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor>;
+
+    /// [`Denoiser::predict`] whose deep half runs only where `features` holds nothing, which it fills then.
+    ///
+    /// # Errors
+    /// As above; [`crate::Error::Inference`] for a network that has no such halves.
+    fn predict_cached(
+        &self,
+        sample: &Tensor,
+        timestep: f64,
+        embeddings: &Tensor,
+        features: &mut DeepFeatures,
+        cancel: &CancelToken,
+    ) -> Result<Tensor>;
 }
 
 /// Pixels to latents and back. Latents are unscaled here: the pipeline multiplies by `scaling_factor`.
@@ -53,8 +72,8 @@ pub trait Autoencoder: Send + Sync {
 pub struct Posterior {
     /// Mean, which is the mode.
     pub mean: Tensor,
-    /// Standard deviation, from a log-variance clamped to -30..20.
-    pub std: Tensor,
+    /// Standard deviation, from a log-variance clamped to -30..20; none where the mean is all there is.
+    pub std: Option<Tensor>,
 }
 
 impl Posterior {
@@ -62,11 +81,15 @@ impl Posterior {
     pub fn from_moments(moments: &Tensor) -> Result<Self> {
         let halves = moments.chunk(2, 1)?;
         let (mean, log_variance) = (halves[0].contiguous()?, halves[1].contiguous()?);
-        Ok(Self { mean, std: (log_variance.clamp(-30f32, 20f32)? * 0.5)?.exp()? })
+        Ok(Self { mean, std: Some((log_variance.clamp(-30f32, 20f32)? * 0.5)?.exp()?) })
     }
 
-    /// The value at `noise`, standard normal of the mean's shape.
-    pub fn sample(&self, noise: &Tensor) -> Result<Tensor> {
-        Ok((&self.mean + (&self.std * noise)?)?)
+    /// The value at what `noise` draws, standard normal of the mean's shape; nothing is drawn where there is no
+    /// deviation, so that the generator's next draw is diffusers'.
+    pub fn sample(&self, noise: impl FnOnce(&Shape) -> Result<Tensor>) -> Result<Tensor> {
+        match &self.std {
+            Some(std) => Ok((&self.mean + (std * noise(std.shape())?)?)?),
+            None => Ok(self.mean.clone()),
+        }
     }
 }

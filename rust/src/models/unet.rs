@@ -1,10 +1,12 @@
 //! The denoising network (Rombach et al. 2022), after diffusers' `UNet2DConditionModel`.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 
-use super::Denoiser;
 use super::unet_blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use super::unet_config::{UNet2DConditionConfig, UNetMidKind};
+use super::{DeepFeatures, Denoiser};
 use crate::error::Result;
 use crate::nn::{Conv2d, Conv2dConfig, GroupNorm, TimeEmbedding, TimestepEmbedding, Weights};
 use crate::progress::CancelToken;
@@ -55,25 +57,99 @@ impl UNet2DConditionModel {
     }
 }
 
-impl Denoiser for UNet2DConditionModel {
-    fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+impl UNet2DConditionModel {
+    /// With `features` the deep half runs only where they hold nothing.
+    fn forward(
+        &self,
+        sample: &Tensor,
+        timestep: f64,
+        embeddings: &Tensor,
+        features: Option<&mut DeepFeatures>,
+        cancel: &CancelToken,
+    ) -> Result<Tensor> {
         let sinusoids = self.time_proj.forward(timestep, sample.device())?;
         let conditions = Conditions {
             time_embedding: &self.time_embedding.forward(&sinusoids, sample.dtype())?,
             text_embeddings: embeddings,
             cancel,
         };
-        let mut x = self.conv_in.forward(sample)?;
-        let mut skips = vec![x.clone()];
-        for block in &self.down_blocks {
-            x = block.forward(x, &conditions, &mut skips)?;
-        }
-        if let Some(block) = &self.mid_block {
-            x = block.forward(&x, &conditions)?;
-        }
-        for block in &self.up_blocks {
-            x = block.forward(x, &conditions, &mut skips)?;
-        }
+        let layers = self.up_blocks.iter().map(UpBlock::layers).sum::<usize>();
+        // Each layer on the way up has the skip connection of one on the way down.
+        let shallow = features.as_ref().map_or(layers, |features| features.branch() + 1);
+        let from = layers.saturating_sub(shallow);
+        let kept = features.as_ref().and_then(|features| features.kept().cloned());
+        let mut skips = Vec::with_capacity(layers);
+        let x = self.down(sample, &conditions, &mut skips, if kept.is_some() { shallow } else { layers })?;
+        let x = match (kept, features) {
+            (Some(kept), _) => kept,
+            (None, None) => self.middle(x, &conditions)?,
+            (None, Some(features)) => {
+                let x = self.up(self.middle(x, &conditions)?, 0..from, &conditions, &mut skips)?;
+                features.keep(&x);
+                x
+            }
+        };
+        let x = self.up(x, from..layers, &conditions, &mut skips)?;
         self.conv_out.forward(&self.conv_norm_out.forward_silu(&[&x])?)
+    }
+
+    /// The way down until there are `limit` skip connections.
+    fn down(
+        &self,
+        sample: &Tensor,
+        conditions: &Conditions<'_>,
+        skips: &mut Vec<Tensor>,
+        limit: usize,
+    ) -> Result<Tensor> {
+        let mut x = self.conv_in.forward(sample)?;
+        skips.push(x.clone());
+        for block in &self.down_blocks {
+            x = block.forward(x, conditions, skips, limit)?;
+        }
+        Ok(x)
+    }
+
+    fn middle(&self, x: Tensor, conditions: &Conditions<'_>) -> Result<Tensor> {
+        match &self.mid_block {
+            Some(block) => block.forward(&x, conditions),
+            None => Ok(x),
+        }
+    }
+
+    /// The way up through `layers`, counted over all blocks from the innermost on.
+    fn up(
+        &self,
+        mut x: Tensor,
+        layers: Range<usize>,
+        conditions: &Conditions<'_>,
+        skips: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
+        let mut first = 0;
+        for block in &self.up_blocks {
+            let end = first + block.layers();
+            let own = layers.start.clamp(first, end) - first..layers.end.clamp(first, end) - first;
+            if !own.is_empty() {
+                x = block.forward(x, own, conditions, skips)?;
+            }
+            first = end;
+        }
+        Ok(x)
+    }
+}
+
+impl Denoiser for UNet2DConditionModel {
+    fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        self.forward(sample, timestep, embeddings, None, cancel)
+    }
+
+    fn predict_cached(
+        &self,
+        sample: &Tensor,
+        timestep: f64,
+        embeddings: &Tensor,
+        features: &mut DeepFeatures,
+        cancel: &CancelToken,
+    ) -> Result<Tensor> {
+        self.forward(sample, timestep, embeddings, Some(features), cancel)
     }
 }

@@ -1,5 +1,7 @@
 //! The UNet's levels, after diffusers' `CrossAttnDownBlock2D`, `DownBlock2D`, their mirror and `UNetMidBlock2DCrossAttn`.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 
 use super::resnet::{Downsample2D, ResnetBlock2D, ResnetConfig, Upsample2D};
@@ -85,13 +87,22 @@ impl DownBlock {
         })
     }
 
-    /// Appends every intermediate result to `skips`.
-    pub fn forward(&self, mut x: Tensor, conditions: &Conditions<'_>, skips: &mut Vec<Tensor>) -> Result<Tensor> {
+    /// Appends every intermediate result to `skips`, and stops where these are `limit`.
+    pub fn forward(
+        &self,
+        mut x: Tensor,
+        conditions: &Conditions<'_>,
+        skips: &mut Vec<Tensor>,
+        limit: usize,
+    ) -> Result<Tensor> {
         for layer in &self.layers {
+            if skips.len() == limit {
+                return Ok(x);
+            }
             x = layer.forward(&[&x], conditions)?;
             skips.push(x.clone());
         }
-        if let Some(downsampler) = &self.downsampler {
+        if let Some(downsampler) = self.downsampler.as_ref().filter(|_| skips.len() < limit) {
             x = downsampler.forward(&x)?;
             skips.push(x.clone());
         }
@@ -152,15 +163,27 @@ impl UpBlock {
         })
     }
 
-    /// Takes its skip connections from the end of `skips`.
-    pub fn forward(&self, mut x: Tensor, conditions: &Conditions<'_>, skips: &mut Vec<Tensor>) -> Result<Tensor> {
-        for layer in &self.layers {
+    /// Number of layers.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Runs `layers` of its own, and the upsampler behind the last; takes skip connections from the end of `skips`.
+    pub fn forward(
+        &self,
+        mut x: Tensor,
+        layers: Range<usize>,
+        conditions: &Conditions<'_>,
+        skips: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
+        let upsampler = self.upsampler.as_ref().filter(|_| layers.end == self.layers.len());
+        for layer in &self.layers[layers] {
             x = match skips.pop() {
                 Some(skip) => layer.forward(&[&x, &skip], conditions)?,
                 None => layer.forward(&[&x], conditions)?,
             };
         }
-        if let Some(upsampler) = &self.upsampler {
+        if let Some(upsampler) = upsampler {
             let next = skips.last().map(|skip| skip.dims4()).transpose()?;
             x = upsampler.forward(&x, next.map(|(_, _, height, width)| (height, width)))?;
         }

@@ -144,6 +144,16 @@ impl UNet2DConditionConfig {
         mid + levels.sum::<usize>()
     }
 
+    /// Skip connections: one of `conv_in`, one of each layer on the way down, one of each downsampler.
+    pub fn skip_connections(&self) -> usize {
+        self.layers_per_block.iter().sum::<usize>() + self.layers_per_block.len()
+    }
+
+    /// Skip connections that DeepCache may part the network at: the innermost has nothing inside without a middle block.
+    pub fn deepcache_branches(&self) -> usize {
+        self.skip_connections() - usize::from(self.mid_block_type == UNetMidKind::Absent)
+    }
+
     /// Width of the time embedding behind its two layers.
     pub fn time_embed_dim(&self) -> usize {
         4 * self.block_out_channels[0]

@@ -40,7 +40,10 @@ pub struct AutoencoderKlConfig {
 impl AutoencoderKlConfig {
     /// Reads and checks `config.json`; what is absent takes diffusers' default.
     pub fn from_json(value: &Value) -> Result<Self> {
-        let fields = Fields::new("vae", value)?;
+        Self::from_fields(&Fields::new("vae", value)?)
+    }
+
+    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self> {
         let block_out_channels = fields.channels("block_out_channels")?;
         let levels = block_out_channels.len();
         let kind = |wanted: &'static str| move |kind: &str| (kind == wanted).then_some(());

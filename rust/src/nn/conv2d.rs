@@ -32,7 +32,7 @@ impl Conv2dGeometry {
     }
 }
 
-/// Two-dimensional convolution with bias and zero padding.
+/// Two-dimensional convolution with zero padding.
 pub struct Conv2d(Kernel);
 
 enum Kernel {
@@ -43,10 +43,22 @@ enum Kernel {
 impl Conv2d {
     /// Takes `weight` (outputs, inputs, kernel, kernel) and `bias` (outputs).
     pub fn new(weights: &Weights, config: Conv2dConfig) -> Result<Self> {
+        Self::build(weights, config, true)
+    }
+
+    /// Takes `weight` alone.
+    pub fn without_bias(weights: &Weights, config: Conv2dConfig) -> Result<Self> {
+        Self::build(weights, config, false)
+    }
+
+    fn build(weights: &Weights, config: Conv2dConfig, has_bias: bool) -> Result<Self> {
         let Conv2dConfig { inputs, outputs, kernel, .. } = config;
         let stored = if kernel == 1 { vec![outputs, inputs] } else { vec![outputs, inputs, kernel, kernel] };
         let weight = weights.get_reshaped(&[outputs, inputs, kernel, kernel], &stored, "weight")?;
-        let bias = weights.get(&[outputs], "bias")?;
+        let bias = match has_bias {
+            true => weights.get(&[outputs], "bias")?,
+            false => Tensor::zeros(outputs, weight.dtype(), weight.device())?,
+        };
         let packed = weights.pack(&weight, |products, values| {
             let packed =
                 cpu::Conv2d::new(products.of_floats(), config, values, &cpu::Values::of(&bias)?, Method::Auto)?;

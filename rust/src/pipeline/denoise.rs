@@ -6,8 +6,9 @@ use super::Pipeline;
 use super::clock::Clock;
 use super::prepare::Drawing;
 use crate::error::Result;
+use crate::models::{DeepFeatures, Denoiser};
 use crate::params::GenerationParams;
-use crate::progress::Phase;
+use crate::progress::{CancelToken, Phase};
 
 impl Pipeline {
     /// Runs all steps of one picture; latents in and out are f32 (1, channels, h, w).
@@ -20,9 +21,14 @@ impl Pipeline {
         clock: &mut Clock<'_>,
     ) -> Result<Tensor> {
         let Drawing { mut latents, mut scheduler, mut noise } = drawing;
-        for (index, timestep) in scheduler.timesteps().to_vec().into_iter().enumerate() {
+        let mut network = Network::new(self, params, embeddings)?;
+        let timesteps = scheduler.timesteps().to_vec();
+        let steps = timesteps.len();
+        for (index, timestep) in timesteps.into_iter().enumerate() {
             let sample = self.bring(&scheduler.scale_model_input(&latents, index)?)?;
-            let output = self.guided(params, &sample, timestep, embeddings, clock)?.to_dtype(DType::F32)?;
+            let guided = params.is_guided() && params.guidance_interval().contains(index, steps);
+            network.begin_step(index, guided)?;
+            let output = network.guided(&sample, timestep, guided, clock.cancel())?.to_dtype(DType::F32)?;
             let stepped = scheduler.step(&output, index, &latents, &mut |shape| noise.draw(shape))?;
             let preview = match params.previews().after(index) {
                 true => Some(self.preview(&stepped.pred_original_sample, params.previews().decode, clock.cancel())?),
@@ -33,28 +39,55 @@ impl Pipeline {
         }
         Ok(latents)
     }
+}
+
+/// The UNet as one picture sees it from step to step.
+struct Network<'a> {
+    unet: &'a dyn Denoiser,
+    params: &'a GenerationParams,
+    /// Unconditional and conditional, where there is guidance at all.
+    embeddings: &'a Tensor,
+    conditional: Tensor,
+    features: Option<DeepFeatures>,
+}
+
+impl<'a> Network<'a> {
+    fn new(pipeline: &'a Pipeline, params: &'a GenerationParams, embeddings: &'a Tensor) -> Result<Self> {
+        let conditional = embeddings.narrow(0, embeddings.dim(0)? - 1, 1)?.contiguous()?;
+        let deepcache = params.deepcache();
+        let features = deepcache.is_on().then(|| DeepFeatures::new(deepcache.branch()));
+        Ok(Self { unet: pipeline.unet.as_ref(), params, embeddings, conditional, features })
+    }
+
+    fn begin_step(&mut self, index: usize, guided: bool) -> Result<()> {
+        match &mut self.features {
+            Some(features) => features.begin_step(self.params.deepcache().is_key_step(index), 1 + usize::from(guided)),
+            None => Ok(()),
+        }
+    }
 
     /// Classifier-free guidance (Ho and Salimans 2022, equation 6) in the form of diffusers:
     /// `unconditional + scale * (conditional - unconditional)`.
-    fn guided(
-        &self,
-        params: &GenerationParams,
-        sample: &Tensor,
-        timestep: f64,
-        embeddings: &Tensor,
-        clock: &Clock<'_>,
-    ) -> Result<Tensor> {
-        if !params.is_guided() {
-            return self.unet.predict(sample, timestep, embeddings, clock.cancel());
+    fn guided(&mut self, sample: &Tensor, timestep: f64, guided: bool, cancel: &CancelToken) -> Result<Tensor> {
+        if !guided {
+            let conditional = self.conditional.clone();
+            return self.predict(sample, timestep, &conditional, cancel);
         }
         let pair = Tensor::cat(&[sample, sample], 0)?;
-        let outputs = self.unet.predict(&pair, timestep, embeddings, clock.cancel())?.chunk(2, 0)?;
+        let outputs = self.predict(&pair, timestep, self.embeddings, cancel)?.chunk(2, 0)?;
         let (unconditional, conditional) = (&outputs[0], &outputs[1]);
-        let guided = (unconditional + ((conditional - unconditional)? * params.guidance_scale())?)?;
-        if params.guidance_rescale() == 0.0 {
+        let guided = (unconditional + ((conditional - unconditional)? * self.params.guidance_scale())?)?;
+        if self.params.guidance_rescale() == 0.0 {
             return Ok(guided);
         }
-        rescale_noise_cfg(&guided, conditional, params.guidance_rescale())
+        rescale_noise_cfg(&guided, conditional, self.params.guidance_rescale())
+    }
+
+    fn predict(&mut self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        match &mut self.features {
+            Some(features) => self.unet.predict_cached(sample, timestep, embeddings, features, cancel),
+            None => self.unet.predict(sample, timestep, embeddings, cancel),
+        }
     }
 }
 

@@ -6,15 +6,16 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
-use super::Pipeline;
+use super::sources::{Opened, Rename, Sources, VaeFolders};
+use super::{Pipeline, PreviewVae};
 use crate::allocator;
-use crate::checkpoint::{MappedTensors, ModelFolder, RandomTensors, clip_text_key, vae_key};
+use crate::checkpoint::{MappedTensors, RandomTensors, clip_text_key, vae_key};
 use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::{Published, StableDiffusion};
 use crate::instruction_set::InstructionSet;
 use crate::models::{
-    Autoencoder, AutoencoderKl, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
+    Autoencoder, AutoencoderConfig, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
 };
 use crate::nn::Weights;
 use crate::nn::weights::{Loaded, TensorSource};
@@ -51,19 +52,6 @@ impl FromStr for Engine {
             _ => Err(Error::invalid("engine", name, "native or candle")),
         }
     }
-}
-
-/// From the name that a file gives a tensor to the one that the model asks for.
-type Rename = fn(&str) -> Option<String>;
-
-/// A component's tensors.
-struct Opened {
-    tensors: Box<dyn TensorSource>,
-    stored_dtype: &'static str,
-}
-
-fn mapped(folder: &ModelFolder, component: &str, rename: Rename) -> Result<MappedTensors> {
-    MappedTensors::open(&folder.weight_files(component)?)?.with_key_map(rename)
 }
 
 struct Loader<'a> {
@@ -136,13 +124,15 @@ struct Networks {
     text_encoder: Box<dyn TextEncoder>,
     unet: Box<dyn Denoiser>,
     vae: Box<dyn Autoencoder>,
+    preview_vae: Option<PreviewVae>,
 }
 
 fn native(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> {
     Ok(Networks {
         text_encoder: Box::new(native_text_encoder(loader, model)?),
         unet: Box::new(loader.native("unet", as_stored, |weights| UNet2DConditionModel::new(weights, &model.unet))?),
-        vae: Box::new(loader.native("vae", vae_key, |weights| AutoencoderKl::new(weights, &model.vae))?),
+        vae: native_vae(loader, model)?,
+        preview_vae: None,
     })
 }
 
@@ -150,22 +140,37 @@ fn native_text_encoder(loader: &mut Loader<'_>, model: &StableDiffusion) -> Resu
     loader.native("text_encoder", clip_text_key, |weights| ClipTextModel::new(weights, model.text_encoder.clone()))
 }
 
-fn candle(loader: &mut Loader<'_>, folder: &ModelFolder, model: &StableDiffusion) -> Result<Networks> {
+fn native_vae(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Box<dyn Autoencoder>> {
+    loader.native("vae", vae_key, |weights| model.vae.build(weights))
+}
+
+fn preview_vae(loader: &mut Loader<'_>, config: &AutoencoderConfig) -> Result<PreviewVae> {
+    let network = loader.native("preview_vae", vae_key, |weights| config.build(weights))?;
+    Ok(PreviewVae { network, scaling_factor: config.scaling_factor() })
+}
+
+fn candle(loader: &mut Loader<'_>, sources: &Sources, model: &StableDiffusion) -> Result<Networks> {
     Ok(Networks {
         text_encoder: match reference::Clip::preset(&model.text_encoder) {
             Some(preset) => Box::new(loader.candle(
                 "text_encoder",
-                &mapped(folder, "text_encoder", clip_text_key)?,
+                &sources.mapped("text_encoder", clip_text_key)?,
                 |tensors, dtype, device| reference::Clip::new(tensors, &preset, dtype, device),
             )?),
             None => Box::new(native_text_encoder(loader, model)?),
         },
-        unet: Box::new(loader.candle("unet", &mapped(folder, "unet", as_stored)?, |tensors, dtype, device| {
+        unet: Box::new(loader.candle("unet", &sources.mapped("unet", as_stored)?, |tensors, dtype, device| {
             reference::UNet::new(tensors, &model.unet, dtype, device)
         })?),
-        vae: Box::new(loader.candle("vae", &mapped(folder, "vae", vae_key)?, |tensors, dtype, device| {
-            reference::Vae::new(tensors, &model.vae, dtype, device)
-        })?),
+        vae: match &model.vae {
+            AutoencoderConfig::Kl(config) => {
+                Box::new(loader.candle("vae", &sources.mapped("vae", vae_key)?, |tensors, dtype, device| {
+                    reference::Vae::new(tensors, config, dtype, device)
+                })?)
+            }
+            AutoencoderConfig::Tiny(_) => native_vae(loader, model)?,
+        },
+        preview_vae: None,
     })
 }
 
@@ -199,33 +204,59 @@ impl Pipeline {
     /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
     /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the folder.
     pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine, num_threads: Option<usize>) -> Result<Self> {
-        let threads = Threads::new(num_threads)?;
-        threads.clone().run(|| Self::load_on(threads, path, device, dtype, engine))
+        Self::load_with_vaes(path, &VaeFolders::default(), device, dtype, engine, num_threads)
     }
 
-    fn load_on(threads: Threads, path: &Path, device: &str, dtype: &str, engine: Engine) -> Result<Self> {
+    /// [`Pipeline::load`] with other autoencoders than the model's own, `AutoencoderKL` or `AutoencoderTiny`.
+    ///
+    /// # Errors
+    /// As there; [`Error::Checkpoint`] also for latents that are not those of the model's UNet.
+    pub fn load_with_vaes(
+        path: &Path,
+        vaes: &VaeFolders,
+        device: &str,
+        dtype: &str,
+        engine: Engine,
+        num_threads: Option<usize>,
+    ) -> Result<Self> {
+        let threads = Threads::new(num_threads)?;
+        threads.clone().run(|| Self::load_on(threads, path, vaes, device, dtype, engine))
+    }
+
+    fn load_on(
+        threads: Threads,
+        path: &Path,
+        vaes: &VaeFolders,
+        device: &str,
+        dtype: &str,
+        engine: Engine,
+    ) -> Result<Self> {
         InstructionSet::check()?;
         let device = device::open(device)?;
         device::compute_dtype(&device, dtype, false)?;
-        let folder = ModelFolder::open(path)?;
-        let model = StableDiffusion::from_folder(&folder)?;
+        let sources = Sources::open(path, vaes)?;
+        let mut model = StableDiffusion::from_folder(sources.model(), sources.vae_config()?)?;
+        let preview = sources.preview_vae_config()?;
+        if let Some(preview) = &preview {
+            model.check_preview_vae(preview)?;
+        }
+        if engine == Engine::Candle {
+            model.defaults.deepcache_branches = 0;
+        }
         let tolerates_bf16 = engine == Engine::Native && model.tolerates_bf16();
         let dtype = device::compute_dtype(&device, dtype, tolerates_bf16)?;
         if engine == Engine::Candle && device.is_cpu() && dtype != DType::F32 {
             return Err(Error::invalid("dtype", device::dtype_name(dtype), "f32 for the engine candle on the CPU"));
         }
-        let tokenizer = ClipTokenizer::from_folder(&folder.tokenizer_dir("tokenizer")?)?;
+        let tokenizer = ClipTokenizer::from_folder(&sources.model().tokenizer_dir("tokenizer")?)?;
         agree(&tokenizer, &model.text_encoder)?;
-        let open = |component: &str, rename: Rename| {
-            let tensors = mapped(&folder, component, rename)?;
-            let stored_dtype = tensors.stored_dtype();
-            Ok(Opened { tensors: Box::new(tensors), stored_dtype })
-        };
+        let open = |component: &str, rename: Rename| sources.open_component(component, rename);
         let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
-        let networks = match engine {
+        let mut networks = match engine {
             Engine::Native => native(&mut loader, &model)?,
-            Engine::Candle => candle(&mut loader, &folder, &model)?,
+            Engine::Candle => candle(&mut loader, &sources, &model)?,
         };
+        networks.preview_vae = preview.map(|config| preview_vae(&mut loader, &config)).transpose()?;
         Ok(Self::new(threads, model, tokenizer, networks, loader, engine))
     }
 
@@ -252,7 +283,7 @@ impl Pipeline {
         threads: Threads,
         model: StableDiffusion,
         tokenizer: ClipTokenizer,
-        Networks { text_encoder, unet, vae }: Networks,
+        Networks { text_encoder, unet, vae, preview_vae }: Networks,
         Loader { device, dtype, residency, .. }: Loader<'_>,
         engine: Engine,
     ) -> Self {
@@ -263,6 +294,7 @@ impl Pipeline {
             text_encoder,
             unet,
             vae,
+            preview_vae,
             threads,
             device,
             dtype,

@@ -8,6 +8,7 @@ mod load;
 mod prepare;
 mod preview;
 mod shapes;
+mod sources;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use clock::{Clock, Measured};
 pub use load::Engine;
 pub use prepare::Noise;
 use preview::LatentColours;
+pub use sources::VaeFolders;
 
 /// Growth of the process between two generations that is worth a word, in bytes.
 const GROWTH: u64 = 64 << 20;
@@ -40,6 +42,7 @@ pub struct Pipeline {
     text_encoder: Box<dyn TextEncoder>,
     unet: Box<dyn Denoiser>,
     vae: Box<dyn Autoencoder>,
+    preview_vae: Option<PreviewVae>,
     threads: Threads,
     device: Device,
     dtype: DType,
@@ -48,6 +51,12 @@ pub struct Pipeline {
     resident_bytes: Option<u64>,
     decode_cost: Option<DecodeCost>,
     latent_colours: OnceLock<LatentColours>,
+}
+
+/// What makes previews instead of the VAE.
+struct PreviewVae {
+    network: Box<dyn Autoencoder>,
+    scaling_factor: f64,
 }
 
 /// What decoding one picture of a size took, for the next estimate.
@@ -135,6 +144,7 @@ impl Pipeline {
         clock.finish(Phase::Encode)?;
         let drawings = self.prepare(params, kind, &sampler.options)?;
         clock.finish(Phase::Prepare)?;
+        let steps = drawings.first().map_or(0, |drawing| drawing.scheduler.timesteps().len());
         clock.expect(drawings.iter().map(|drawing| drawing.scheduler.timesteps().len()).sum());
         let mut latents = Vec::with_capacity(drawings.len());
         for (image, drawing) in drawings.into_iter().enumerate() {
@@ -159,7 +169,7 @@ impl Pipeline {
             total,
             peak_memory,
             truncations,
-            warnings: ineffective(params),
+            warnings: ineffective(params, steps),
             residency_events: self.residency_events(),
             scheduler: kind,
             options: sampler.options.resolved(kind, &self.model.scheduler),
@@ -260,7 +270,8 @@ impl Pipeline {
     pub fn vae_encode(&self, pixels: &Tensor) -> Result<Posterior> {
         self.check_pixels(pixels)?;
         let posterior = self.threads.run(|| self.vae.encode(&self.bring(pixels)?, &CancelToken::new()))?;
-        Ok(Posterior { mean: self.give(&posterior.mean)?, std: self.give(&posterior.std)? })
+        let std = posterior.std.as_ref().map(|std| self.give(std)).transpose()?;
+        Ok(Posterior { mean: self.give(&posterior.mean)?, std })
     }
 
     fn give(&self, tensor: &Tensor) -> Result<Tensor> {
@@ -268,9 +279,24 @@ impl Pipeline {
     }
 }
 
-/// What was given and has no effect.
-fn ineffective(params: &GenerationParams) -> Vec<String> {
+/// What was given and has no effect on a schedule of `steps`.
+fn ineffective(params: &GenerationParams, steps: usize) -> Vec<String> {
     let mut warnings = Vec::new();
+    let (interval, deepcache) = (params.guidance_interval(), params.deepcache());
+    let (start, end) = (interval.start(), interval.end());
+    if !interval.is_whole() && !params.is_guided() {
+        let scale = params.guidance_scale();
+        warnings.push(format!(
+            "guidance_start and guidance_end have no effect at guidance_scale {scale}: guidance begins above 1"
+        ));
+    } else if !(0..steps).any(|index| interval.contains(index, steps)) {
+        warnings.push(format!(
+            "guidance_scale has no effect: none of {steps} steps lies between guidance_start {start} and guidance_end {end}"
+        ));
+    }
+    if deepcache.branch() > 0 && !deepcache.is_on() {
+        warnings.push("deepcache_branch has no effect at deepcache_interval 1".into());
+    }
     if params.negative_prompt().is_some_and(|prompt| !prompt.is_empty()) && !params.is_guided() {
         let scale = params.guidance_scale();
         warnings.push(format!("negative_prompt has no effect at guidance_scale {scale}: guidance begins above 1"));

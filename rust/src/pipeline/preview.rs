@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::Pipeline;
+use super::{Pipeline, PreviewVae};
 use crate::error::{Error, Result};
 use crate::image::Rgb8;
 use crate::progress::CancelToken;
@@ -77,10 +77,14 @@ impl LatentColours {
 }
 
 impl Pipeline {
-    /// A picture of `latents`, f32 (1, channels, h, w) as the scheduler foresees them.
+    /// A picture of `latents`, f32 (1, channels, h, w) as the scheduler foresees them: of the VAE where `decode` says
+    /// so, else of the preview's where there is one, else an estimate.
     pub(super) fn preview(&self, latents: &Tensor, decode: bool, cancel: &CancelToken) -> Result<Rgb8> {
         if decode {
             return self.decode(latents, cancel);
+        }
+        if let Some(PreviewVae { network, scaling_factor }) = &self.preview_vae {
+            return self.decode_by(network.as_ref(), *scaling_factor, latents, cancel);
         }
         let latents = self.give(latents)?;
         match self.latent_colours.get() {
@@ -94,7 +98,7 @@ impl Pipeline {
 
     fn learn_colours(&self, cancel: &CancelToken) -> Result<LatentColours> {
         let (lessons, side) = LESSONS;
-        let channels = self.model.vae.latent_channels;
+        let channels = self.model.vae.latent_channels();
         let mut generator = TorchGenerator::new(0);
         let (mut inputs, mut colours) = (Vec::new(), Vec::new());
         for _ in 0..lessons {
@@ -105,7 +109,7 @@ impl Pipeline {
                 &Device::Cpu,
             )?;
             let latents = coarse.upsample_nearest2d(side, side)?;
-            let scaled = self.bring(&(&latents / self.model.vae.scaling_factor)?)?;
+            let scaled = self.bring(&(&latents / self.model.vae.scaling_factor())?)?;
             let pixels = self.give(&self.vae.decode(&scaled, cancel)?)?;
             let means = pixels.avg_pool2d(self.model.vae.factor())?.to_dtype(DType::F64)?;
             let means = means.clamp(-1.0, 1.0)?.squeeze(0)?.flatten_from(1)?.t()?.to_vec2::<f64>()?;

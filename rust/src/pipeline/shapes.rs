@@ -33,7 +33,7 @@ impl Pipeline {
     }
 
     pub(super) fn check_latents(&self, latents: &Tensor) -> Result<()> {
-        let (channels, largest) = (self.model.vae.latent_channels, MAX_SIDE / self.model.vae.factor());
+        let (channels, largest) = (self.model.vae.latent_channels(), MAX_SIDE / self.model.vae.factor());
         match *latents.dims() {
             [batch, of, height, width]
                 if batch > 0 && of == channels && (1..=largest).contains(&height) && (1..=largest).contains(&width) =>
@@ -49,7 +49,7 @@ impl Pipeline {
     }
 
     pub(super) fn check_pixels(&self, pixels: &Tensor) -> Result<()> {
-        let (channels, factor) = (self.model.vae.in_channels, self.model.vae.factor());
+        let (channels, factor) = (self.model.vae.in_channels(), self.model.vae.factor());
         let fits = |side: usize| is_side(side) && side.is_multiple_of(factor);
         match *pixels.dims() {
             [batch, of, height, width] if batch > 0 && of == channels && fits(height) && fits(width) => Ok(()),

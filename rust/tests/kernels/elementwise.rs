@@ -8,11 +8,12 @@ pub fn plain(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+        Activation::Relu => x.max(0.0),
         Activation::Gelu => 0.5 * x * (1.0 + libm::erf(x / 2f64.sqrt())),
     }
 }
 
-const ALL: [Activation; 3] = [Activation::Silu, Activation::QuickGelu, Activation::Gelu];
+const ALL: [Activation; 4] = [Activation::Silu, Activation::QuickGelu, Activation::Gelu, Activation::Relu];
 
 proptest! {
     #[test]

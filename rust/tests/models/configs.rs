@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use sd_rbee::Error;
-use sd_rbee::models::{AutoencoderKlConfig, ClipTextConfig, UNet2DConditionConfig};
+use sd_rbee::models::{
+    AutoencoderKlConfig, AutoencoderTiny, AutoencoderTinyConfig, ClipTextConfig, UNet2DConditionConfig,
+};
 use sd_rbee::nn::Weights;
 use serde_json::{Value, json};
 
@@ -113,6 +115,13 @@ const MORE: [&str; 8] = [
     "class_embed_type",
 ];
 
+fn tiny_vae() -> Value {
+    json!({
+        "encoder_block_out_channels": [64, 64, 64, 64], "decoder_block_out_channels": [64, 64, 64, 64], "latent_channels": 4,
+        "num_encoder_blocks": [1, 3, 3, 3], "num_decoder_blocks": [3, 3, 3, 1], "latent_magnitude": 3,
+    })
+}
+
 proptest! {
     #[test]
     fn any_unet(config in prop_oneof![changed(unet_v1_5(), &MORE), leveled(), value()]) {
@@ -130,6 +139,13 @@ proptest! {
     ) {
         if let Some(config) = accepted(AutoencoderKlConfig::from_json(&config)) {
             assert_bounded(vae(&config));
+        }
+    }
+
+    #[test]
+    fn any_tiny_vae(config in prop_oneof![changed(tiny_vae(), &["act_fn", "shift_factor", "scaling_factor"]), value()]) {
+        if let Some(config) = accepted(AutoencoderTinyConfig::from_json(&config)) {
+            assert_bounded(|weights| AutoencoderTiny::new(weights, &config));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The networks and their configurations.
 
+mod autoencoder_tiny;
 mod configs;
 mod forward;
 mod published;

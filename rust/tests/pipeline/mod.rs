@@ -5,6 +5,7 @@ mod generation;
 mod inputs;
 mod loading;
 mod progress;
+mod step_saving;
 
 use sd_rbee::params::{GenerationParams, Request};
 use sd_rbee::pipeline::{Engine, Generation, Pipeline, Sampler};

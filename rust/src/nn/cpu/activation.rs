@@ -21,6 +21,8 @@ pub enum Activation {
     QuickGelu,
     /// `x * (1 + erf(x / sqrt 2)) / 2`
     Gelu,
+    /// `max(x, 0)`, NaN where x is
+    Relu,
 }
 
 multiversion! {
@@ -30,6 +32,7 @@ multiversion! {
             Activation::Silu => pairs.for_each(|(y, x)| *y = x * sigmoid(*x)),
             Activation::QuickGelu => pairs.for_each(|(y, x)| *y = x * sigmoid(1.702 * x)),
             Activation::Gelu => pairs.for_each(|(y, x)| *y = gelu(*x)),
+            Activation::Relu => pairs.for_each(|(y, x)| *y = if *x < 0.0 { 0.0 } else { *x }),
         }
     }
 }
@@ -65,7 +68,7 @@ mod tests {
     fn every_instruction_set_gives_the_same_bits() {
         for count in [0, 1, 7, 16, 33, 1000] {
             let x = values(count);
-            for activation in [Activation::Silu, Activation::QuickGelu, Activation::Gelu] {
+            for activation in [Activation::Silu, Activation::QuickGelu, Activation::Gelu, Activation::Relu] {
                 assert_same_bits(|set| {
                     let mut y = vec![0f32; x.len()];
                     map::on(set, &x, &mut y, activation);
