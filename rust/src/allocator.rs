@@ -13,9 +13,9 @@ const LARGE: usize = 256 << 10;
 const ALIGNMENT: usize = 64;
 /// Bytes of a huge page of the system, on the machines where that can be had.
 const HUGE_PAGE: usize = 2 << 20;
-/// Bytes that may be held beyond the most that were in use at one time, and at most half as many as these: blocks of all
+/// Bytes that may be held beyond the most that were in use at one time, and at most as many again: blocks of all
 /// sizes that a step needs are more than it needs at once.
-const SLACK: usize = 128 << 20;
+const SLACK: usize = 192 << 20;
 /// Blocks that are kept at most.
 const SLOTS: usize = 256;
 
@@ -156,7 +156,7 @@ impl<A: GlobalAlloc> Recycling<A> {
             kept.bytes -= size;
             return (block.data, false);
         }
-        let room = kept.peak - kept.used + SLACK.min(kept.peak / 2);
+        let room = kept.peak - kept.used + SLACK.min(kept.peak);
         self.shrink(&mut kept, room);
         kept.fresh += 1;
         drop(kept);
@@ -365,7 +365,7 @@ mod tests {
         for mib in [2, 3, 5, 7, 4, 6, 1] {
             cycle(&allocator, mib << 20);
             let Statistics { kept, peak, .. } = allocator.statistics();
-            assert!(kept <= peak + peak / 2, "{kept} bytes kept, {peak} at most in use");
+            assert!(kept <= 2 * peak, "{kept} bytes kept, {peak} at most in use");
         }
         assert_eq!(allocator.statistics().peak, 7 << 20);
     }

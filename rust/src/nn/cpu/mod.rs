@@ -1,7 +1,7 @@
 //! Kernels for the CPU, one file an operation. Activations are f32; products may be of narrower numbers.
 //!
-//! Every kernel splits its work by the shape alone, never by the number of threads, so that a result has the same
-//! bits on any number of threads.
+//! Every kernel cuts its sums by the shape alone, and the number of threads decides only who computes which outputs, so that
+//! a result has the same bits on any number of threads.
 
 mod activation;
 mod attention;
