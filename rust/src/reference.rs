@@ -235,4 +235,12 @@ impl Autoencoder for Vae {
         cancel.check()?;
         Ok(self.decoder.decode(latents)?)
     }
+
+    fn encode_tiled(&self, _: &Tensor, _: &CancelToken) -> Result<Posterior> {
+        Err(Error::Inference("the candle engine's VAE has no tiles".into()))
+    }
+
+    fn decode_tiled(&self, _: &Tensor, _: &CancelToken) -> Result<Tensor> {
+        Err(Error::Inference("the candle engine's VAE has no tiles".into()))
+    }
 }

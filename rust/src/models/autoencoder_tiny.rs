@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use serde_json::Value;
 
 use super::config::Fields;
+use super::tiles::{TILED_LEVELS, Tiles};
 use super::{Autoencoder, Posterior};
 use crate::error::Result;
 use crate::nn::{Activation, Conv2d, Conv2dConfig, Weights};
@@ -111,6 +112,8 @@ enum Layer {
     Conv(Conv2d),
     Block(Box<Block>),
     Relu,
+    /// A convolution that halves the size.
+    Downsample(Conv2d),
     /// Nearest-neighbour upsampling and the convolution behind it.
     Upsample(Conv2d),
 }
@@ -124,11 +127,14 @@ impl Layers {
         let at = |layers: &Vec<Layer>| weights.pp("layers").pp(layers.len());
         for (level, blocks) in config.num_encoder_blocks.iter().enumerate() {
             let channels = config.encoder_block_out_channels[level];
-            let conv = match level {
-                0 => Conv2d::new(&at(&layers), Conv2dConfig::same3x3(config.in_channels, channels))?,
-                _ => Conv2d::without_bias(&at(&layers), Conv2dConfig::down3x3(channels, channels, (1, 1)))?,
+            let layer = match level {
+                0 => Layer::Conv(Conv2d::new(&at(&layers), Conv2dConfig::same3x3(config.in_channels, channels))?),
+                _ => {
+                    let down = Conv2dConfig::down3x3(channels, channels, (1, 1));
+                    Layer::Downsample(Conv2d::without_bias(&at(&layers), down)?)
+                }
             };
-            layers.push(Layer::Conv(conv));
+            layers.push(layer);
             for _ in 0..*blocks {
                 layers.push(Layer::Block(Box::new(Block::new(&at(&layers), channels)?)));
             }
@@ -163,11 +169,11 @@ impl Layers {
         Ok(Self(layers))
     }
 
-    fn forward(&self, mut x: Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        for layer in &self.0 {
+    fn forward(layers: &[Layer], mut x: Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        for layer in layers {
             cancel.check()?;
             x = match layer {
-                Layer::Conv(conv) => conv.forward(&x)?,
+                Layer::Conv(conv) | Layer::Downsample(conv) => conv.forward(&x)?,
                 Layer::Block(block) => block.forward(&x)?,
                 Layer::Relu => Activation::Relu.forward(&x)?,
                 Layer::Upsample(conv) => {
@@ -177,6 +183,60 @@ impl Layers {
             };
         }
         Ok(x)
+    }
+}
+
+/// The layers of both halves that may run in tiles, from the pixels to where the size has halved [`TILED_LEVELS`] times.
+impl Layers {
+    /// The encoder's layers that are tiled, the others, and how.
+    fn from_pixels(&self) -> (&[Layer], &[Layer], Tiles) {
+        let (mut reach, mut factor, mut count) = (0, 1, 0);
+        for layer in &self.0 {
+            reach = match layer {
+                Layer::Downsample(_) => reach / 2 + 1,
+                layer => reach + layer.reach(),
+            };
+            count += 1;
+            if matches!(layer, Layer::Downsample(_)) {
+                factor *= 2;
+                if factor == 1 << TILED_LEVELS {
+                    break;
+                }
+            }
+        }
+        let (outer, inner) = self.0.split_at(count);
+        (outer, inner, Tiles { inputs: factor, outputs: 1, halo: reach })
+    }
+
+    /// The decoder's layers that are not tiled, those that are, and how.
+    fn to_pixels(&self) -> (&[Layer], &[Layer], Tiles) {
+        let (mut reach, mut factor, mut count) = (0usize, 1, 0);
+        for layer in self.0.iter().rev() {
+            reach = match layer {
+                Layer::Upsample(_) => (reach + 1).div_ceil(2),
+                layer => reach + layer.reach(),
+            };
+            count += 1;
+            if matches!(layer, Layer::Upsample(_)) {
+                factor *= 2;
+                if factor == 1 << TILED_LEVELS {
+                    break;
+                }
+            }
+        }
+        let (inner, outer) = self.0.split_at(self.0.len() - count);
+        (inner, outer, Tiles { inputs: 1, outputs: factor, halo: reach })
+    }
+}
+
+impl Layer {
+    /// How far an output that keeps the size sees.
+    fn reach(&self) -> usize {
+        match self {
+            Self::Conv(_) | Self::Downsample(_) | Self::Upsample(_) => 1,
+            Self::Block(_) => 3,
+            Self::Relu => 0,
+        }
     }
 }
 
@@ -198,11 +258,26 @@ impl AutoencoderTiny {
 
 impl Autoencoder for AutoencoderTiny {
     fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        Ok(Posterior { mean: self.encoder.forward(pixels.affine(0.5, 0.5)?, cancel)?, std: None })
+        Ok(Posterior { mean: Layers::forward(&self.encoder.0, pixels.affine(0.5, 0.5)?, cancel)?, std: None })
+    }
+
+    fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
+        let (outer, inner, tiles) = self.encoder.from_pixels();
+        let x = tiles.run(&pixels.affine(0.5, 0.5)?, &mut |x| Layers::forward(outer, x.clone(), cancel))?;
+        Ok(Posterior { mean: Layers::forward(inner, x, cancel)?, std: None })
     }
 
     fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        let latents = ((latents / CLAMP)?.tanh()? * CLAMP)?;
-        Ok(self.decoder.forward(latents, cancel)?.affine(2.0, -1.0)?)
+        Ok(Layers::forward(&self.decoder.0, clamp(latents)?, cancel)?.affine(2.0, -1.0)?)
     }
+
+    fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        let (inner, outer, tiles) = self.decoder.to_pixels();
+        let x = Layers::forward(inner, clamp(latents)?, cancel)?;
+        Ok(tiles.run(&x, &mut |x| Layers::forward(outer, x.clone(), cancel))?.affine(2.0, -1.0)?)
+    }
+}
+
+fn clamp(latents: &Tensor) -> Result<Tensor> {
+    Ok(((latents / CLAMP)?.tanh()? * CLAMP)?)
 }

@@ -9,6 +9,7 @@ mod deep_features;
 mod flops;
 mod resnet;
 mod text_time;
+mod tiles;
 mod transformer;
 mod unet;
 mod unet_blocks;
@@ -92,11 +93,18 @@ pub trait Denoiser: Send + Sync {
 }
 
 /// Pixels to latents and back. Latents are unscaled here: the pipeline multiplies by `scaling_factor`.
+///
+/// # Errors
+/// [`crate::Error::Cancelled`] soon after `cancel` is set.
 pub trait Autoencoder: Send + Sync {
     /// The posterior over latents of `pixels` (batch, 3, height, width) in -1 to 1.
     fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior>;
     /// Pixels (batch, 3, height, width), about -1 to 1, of `latents` (batch, channels, height/factor, width/factor).
     fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor>;
+    /// [`Autoencoder::encode`] in memory that hardly grows with the picture: the levels next to the pixels run in tiles.
+    fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior>;
+    /// [`Autoencoder::decode`] in the same way.
+    fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor>;
 }
 
 /// A diagonal Gaussian over latents, after diffusers' `DiagonalGaussianDistribution`.

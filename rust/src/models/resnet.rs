@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::nn::{Activation, Conv2d, Conv2dConfig, GroupNorm, Linear, PointwiseConv2d, Weights};
+use crate::nn::{Activation, Conv2d, Conv2dConfig, GroupNorm, GroupStatistics, Linear, PointwiseConv2d, Weights};
 
 /// Shape of a [`ResnetBlock2D`].
 #[derive(Debug, Clone, Copy)]
@@ -54,15 +54,25 @@ impl ResnetBlock2D {
     /// Feature maps (batch, …, h, w) of `inputs` channels together, and the time embedding (1 or batch, width) where there
     /// is one, to (batch, outputs, h, w).
     pub fn forward(&self, inputs: &[&Tensor], time_embedding: Option<&Tensor>) -> Result<Tensor> {
+        self.forward_by(inputs, time_embedding, &mut GroupStatistics::own())
+    }
+
+    /// [`ResnetBlock2D::forward`] with norms whose moments `statistics` gives.
+    pub fn forward_by(
+        &self,
+        inputs: &[&Tensor],
+        time_embedding: Option<&Tensor>,
+        statistics: &mut GroupStatistics,
+    ) -> Result<Tensor> {
         // Assigned anew, so that each is gone as soon as the next is there.
-        let mut h = self.norm1.forward_silu(inputs)?;
+        let mut h = statistics.forward_silu(&self.norm1, inputs)?;
         h = match (&self.time_emb_proj, time_embedding) {
             (Some(projection), Some(embedding)) => {
                 self.conv1.forward_shifted(&h, &projection.forward(&Activation::Silu.forward(embedding)?)?)?
             }
             _ => self.conv1.forward(&h)?,
         };
-        h = self.norm2.forward_silu(&[&h])?;
+        h = statistics.forward_silu(&self.norm2, &[&h])?;
         match (&self.conv_shortcut, inputs) {
             (Some(shortcut), _) => self.conv2.forward_add(&h, &shortcut.forward_joined(inputs)?),
             (None, [x]) => self.conv2.forward_add(&h, x),

@@ -5,9 +5,12 @@ use serde_json::Value;
 
 use super::config::Fields;
 use super::resnet::{Downsample2D, ResnetBlock2D, ResnetConfig, Upsample2D};
+use super::tiles::{TILED_LEVELS, Tiles};
 use super::{Autoencoder, Posterior};
 use crate::error::Result;
-use crate::nn::{Attention, Conv2d, Conv2dConfig, GroupNorm, Linear, Weights, to_feature_map, to_sequence};
+use crate::nn::{
+    Attention, Conv2d, Conv2dConfig, GroupNorm, GroupStatistics, Linear, Weights, to_feature_map, to_sequence,
+};
 use crate::progress::CancelToken;
 
 const NORM_EPS: f64 = 1e-6;
@@ -72,6 +75,38 @@ impl AutoencoderKlConfig {
     /// Pixels along one side of a latent position.
     pub fn factor(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
+    }
+
+    /// How the outer levels of the decoder are tiled.
+    fn decoder_tiles(&self) -> Tiles {
+        let levels = self.block_out_channels.len();
+        // Of the pixels; each norm but the last stands before one of a resnet block's two convolutions.
+        let mut reach = 1;
+        for level in (0..levels).rev().take(TILED_LEVELS) {
+            reach += 2 * (self.layers_per_block + 1);
+            if level > 0 {
+                reach = (reach + 1).div_ceil(2);
+            }
+        }
+        Tiles { inputs: 1, outputs: self.tiled_factor(), halo: reach }
+    }
+
+    /// How the outer levels of the encoder are tiled.
+    fn encoder_tiles(&self) -> Tiles {
+        let levels = self.block_out_channels.len();
+        let mut reach = 1;
+        for level in (0..levels).take(TILED_LEVELS) {
+            reach += 2 * self.layers_per_block;
+            if level + 1 < levels {
+                reach = reach / 2 + 1;
+            }
+        }
+        Tiles { inputs: self.tiled_factor(), outputs: 1, halo: reach }
+    }
+
+    /// Pixels along one side of a position between the levels that are tiled and the others.
+    fn tiled_factor(&self) -> usize {
+        1 << TILED_LEVELS.min(self.block_out_channels.len() - 1)
     }
 
     fn resnet(&self, inputs: usize, outputs: usize) -> ResnetConfig {
@@ -163,10 +198,10 @@ impl<Resample> Level<Resample> {
             .collect()
     }
 
-    fn forward(&self, mut x: Tensor, cancel: &CancelToken) -> Result<Tensor> {
+    fn forward(&self, mut x: Tensor, statistics: &mut GroupStatistics, cancel: &CancelToken) -> Result<Tensor> {
         for resnet in &self.resnets {
             cancel.check()?;
-            x = resnet.forward(&[&x], None)?;
+            x = resnet.forward_by(&[&x], None, statistics)?;
         }
         cancel.check()?;
         Ok(x)
@@ -206,16 +241,35 @@ impl Encoder {
         })
     }
 
-    fn forward(&self, x: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        let mut x = self.conv_in.forward(x)?;
-        for level in &self.levels {
-            x = level.forward(x, cancel)?;
-            if let Some(downsample) = &level.resample {
-                x = downsample.forward(&x)?;
-            }
+    /// The levels that may run in tiles, of pixels, and what comes before them.
+    fn outer(&self, pixels: &Tensor, statistics: &mut GroupStatistics, cancel: &CancelToken) -> Result<Tensor> {
+        let mut x = self.conv_in.forward(pixels)?;
+        for level in self.levels.iter().take(TILED_LEVELS) {
+            x = Self::level(level, x, statistics, cancel)?;
+        }
+        Ok(x)
+    }
+
+    /// What follows [`Encoder::outer`].
+    fn inner(&self, mut x: Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        for level in self.levels.iter().skip(TILED_LEVELS) {
+            x = Self::level(level, x, &mut GroupStatistics::own(), cancel)?;
         }
         let x = self.mid_block.forward(&x, cancel)?;
         self.conv_out.forward(&self.conv_norm_out.forward_silu(&[&x])?)
+    }
+
+    fn level(
+        level: &Level<Downsample2D>,
+        x: Tensor,
+        statistics: &mut GroupStatistics,
+        cancel: &CancelToken,
+    ) -> Result<Tensor> {
+        let x = level.forward(x, statistics, cancel)?;
+        match &level.resample {
+            Some(downsample) => downsample.forward(&x),
+            None => Ok(x),
+        }
     }
 }
 
@@ -252,15 +306,39 @@ impl Decoder {
         })
     }
 
-    fn forward(&self, x: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        let mut x = self.mid_block.forward(&self.conv_in.forward(x)?, cancel)?;
-        for level in &self.levels {
-            x = level.forward(x, cancel)?;
-            if let Some(upsample) = &level.resample {
-                x = upsample.forward(&x, None)?;
+    /// What precedes [`Decoder::outer`].
+    fn inner(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        let mut x = self.mid_block.forward(&self.conv_in.forward(latents)?, cancel)?;
+        for (index, level) in self.levels[..self.first_tiled()].iter().enumerate() {
+            if index > 0 {
+                x = self.upsample(index - 1, x)?;
             }
+            x = level.forward(x, &mut GroupStatistics::own(), cancel)?;
         }
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&[&x])?)
+        Ok(x)
+    }
+
+    /// The levels that may run in tiles, to pixels.
+    fn outer(&self, x: &Tensor, statistics: &mut GroupStatistics, cancel: &CancelToken) -> Result<Tensor> {
+        let mut x = x.clone();
+        for (index, level) in self.levels.iter().enumerate().skip(self.first_tiled()) {
+            if index > 0 {
+                x = self.upsample(index - 1, x)?;
+            }
+            x = level.forward(x, statistics, cancel)?;
+        }
+        self.conv_out.forward(&statistics.forward_silu(&self.conv_norm_out, &[&x])?)
+    }
+
+    fn first_tiled(&self) -> usize {
+        self.levels.len().saturating_sub(TILED_LEVELS)
+    }
+
+    fn upsample(&self, level: usize, x: Tensor) -> Result<Tensor> {
+        match &self.levels[level].resample {
+            Some(upsample) => upsample.forward(&x, None),
+            None => Ok(x),
+        }
     }
 }
 
@@ -270,6 +348,8 @@ pub struct AutoencoderKl {
     quant_conv: Option<Conv2d>,
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
+    encoder_tiles: Tiles,
+    decoder_tiles: Tiles,
 }
 
 impl AutoencoderKl {
@@ -283,23 +363,43 @@ impl AutoencoderKl {
             quant_conv: config.use_quant_conv.then(|| pointwise("quant_conv", 2 * latents)).transpose()?,
             post_quant_conv: config.use_post_quant_conv.then(|| pointwise("post_quant_conv", latents)).transpose()?,
             decoder: Decoder::new(&weights.pp("decoder"), config)?,
+            encoder_tiles: config.encoder_tiles(),
+            decoder_tiles: config.decoder_tiles(),
         })
     }
-}
 
-impl Autoencoder for AutoencoderKl {
-    fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        let mut moments = self.encoder.forward(pixels, cancel)?;
+    fn posterior(&self, x: Tensor, cancel: &CancelToken) -> Result<Posterior> {
+        let mut moments = self.encoder.inner(x, cancel)?;
         if let Some(conv) = &self.quant_conv {
             moments = conv.forward(&moments)?;
         }
         Posterior::from_moments(&moments)
     }
 
-    fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+    fn features(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
         match &self.post_quant_conv {
-            Some(conv) => self.decoder.forward(&conv.forward(latents)?, cancel),
-            None => self.decoder.forward(latents, cancel),
+            Some(conv) => self.decoder.inner(&conv.forward(latents)?, cancel),
+            None => self.decoder.inner(latents, cancel),
         }
+    }
+}
+
+impl Autoencoder for AutoencoderKl {
+    fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
+        self.posterior(self.encoder.outer(pixels, &mut GroupStatistics::own(), cancel)?, cancel)
+    }
+
+    fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
+        let outer = |x: &Tensor, statistics: &mut GroupStatistics| self.encoder.outer(x, statistics, cancel);
+        self.posterior(self.encoder_tiles.run_normed(pixels, &outer)?, cancel)
+    }
+
+    fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        self.decoder.outer(&self.features(latents, cancel)?, &mut GroupStatistics::own(), cancel)
+    }
+
+    fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        let outer = |x: &Tensor, statistics: &mut GroupStatistics| self.decoder.outer(x, statistics, cancel);
+        self.decoder_tiles.run_normed(&self.features(latents, cancel)?, &outer)
     }
 }

@@ -1,8 +1,8 @@
-use candle_core::{Module, Tensor};
+use candle_core::{DType, Module, Tensor};
 
 use super::Activation;
 use super::conv2d::joined_channels;
-use super::cpu::{self, channels_first, channels_last};
+use super::cpu::{self, GroupMoments, channels_first, channels_last};
 use super::weights::Weights;
 use crate::error::Result;
 
@@ -11,7 +11,15 @@ pub struct GroupNorm(GroupNormKernel);
 
 enum GroupNormKernel {
     Cpu(cpu::GroupNorm),
-    Candle(candle_nn::GroupNorm),
+    Candle(CandleGroupNorm),
+}
+
+struct CandleGroupNorm {
+    norm: candle_nn::GroupNorm,
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
+    eps: f64,
 }
 
 impl GroupNorm {
@@ -24,31 +32,78 @@ impl GroupNorm {
         })?;
         Ok(Self(match packed {
             Some(norm) => GroupNormKernel::Cpu(norm),
-            None => GroupNormKernel::Candle(candle_nn::GroupNorm::new(weight, bias, channels, groups, eps)?),
+            None => {
+                let norm = candle_nn::GroupNorm::new(weight.clone(), bias.clone(), channels, groups, eps)?;
+                GroupNormKernel::Candle(CandleGroupNorm { norm, weight, bias, groups, eps })
+            }
         }))
     }
 
     /// (batch, channels, h, w) to the same.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(&[x], false)
+        self.run(&[x], false, None)
     }
 
     /// [`GroupNorm::forward`] of feature maps joined along their channels, followed by SiLU.
     pub fn forward_silu(&self, inputs: &[&Tensor]) -> Result<Tensor> {
-        self.run(inputs, true)
+        self.run(inputs, true, None)
     }
 
-    fn run(&self, inputs: &[&Tensor], silu: bool) -> Result<Tensor> {
+    /// [`GroupNorm::forward_silu`] of one feature map, by other moments than its own.
+    pub fn forward_silu_by(&self, x: &Tensor, moments: &GroupMoments) -> Result<Tensor> {
+        self.run(&[x], true, Some(moments))
+    }
+
+    /// The moments of all of `x` (batch, channels, h, w) together.
+    pub fn moments(&self, x: &Tensor) -> Result<GroupMoments> {
+        match &self.0 {
+            GroupNormKernel::Cpu(norm) => norm.moments(&channels_last(x)?),
+            GroupNormKernel::Candle(norm) => norm.moments(x),
+        }
+    }
+
+    fn run(&self, inputs: &[&Tensor], silu: bool, moments: Option<&GroupMoments>) -> Result<Tensor> {
         match &self.0 {
             GroupNormKernel::Cpu(norm) => {
                 let inputs = inputs.iter().map(|input| channels_last(input)).collect::<Result<Vec<_>>>()?;
-                channels_first(&norm.forward(&inputs.iter().collect::<Vec<_>>(), silu)?)
+                channels_first(&norm.forward_by(&inputs.iter().collect::<Vec<_>>(), silu, moments)?)
             }
             GroupNormKernel::Candle(norm) => {
-                let y = norm.forward(&joined_channels(inputs)?)?;
+                let x = joined_channels(inputs)?;
+                let y = match moments {
+                    Some(moments) => norm.forward_by(&x, moments)?,
+                    None => norm.norm.forward(&x)?,
+                };
                 if silu { Activation::Silu.forward(&y) } else { Ok(y) }
             }
         }
+    }
+}
+
+impl CandleGroupNorm {
+    fn moments(&self, x: &Tensor) -> Result<GroupMoments> {
+        let (batch, ..) = x.dims4()?;
+        let grouped = x.to_dtype(DType::F32)?.contiguous()?.reshape((batch, self.groups, ()))?;
+        // The mean of squares of what is left without the mean: f32 would lose it in a difference.
+        let mean = grouped.mean(2)?.mean(0)?;
+        let centred = grouped.broadcast_sub(&mean.reshape((1, self.groups, 1))?)?;
+        let variance = centred.sqr()?.mean(2)?.mean(0)?;
+        Ok(GroupMoments {
+            mean: mean.to_dtype(DType::F64)?.to_vec1()?,
+            variance: variance.to_dtype(DType::F64)?.to_vec1()?,
+        })
+    }
+
+    fn forward_by(&self, x: &Tensor, moments: &GroupMoments) -> Result<Tensor> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let by_group = |values: Vec<f32>| Tensor::from_vec(values, (1, self.groups, 1), x.device());
+        let mean = by_group(moments.mean.iter().map(|mean| *mean as f32).collect())?;
+        let inverse = by_group(moments.variance.iter().map(|v| (1.0 / (v + self.eps).sqrt()) as f32).collect())?;
+        let grouped = x.to_dtype(DType::F32)?.contiguous()?.reshape((batch, self.groups, ()))?;
+        let normed = grouped.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
+        let normed = normed.reshape((batch, channels, height, width))?.to_dtype(x.dtype())?;
+        let of_channel = |values: &Tensor| values.reshape((1, channels, 1, 1));
+        Ok(normed.broadcast_mul(&of_channel(&self.weight)?)?.broadcast_add(&of_channel(&self.bias)?)?)
     }
 }
 

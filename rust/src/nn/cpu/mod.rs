@@ -24,6 +24,6 @@ pub use attention::Attention;
 pub use conv2d::{Conv2d, Conv2dExtras, Conv2dGeometry, Method};
 pub use kernel::Products;
 pub use linear::{Geglu, Linear};
-pub use norm::{GroupNorm, LayerNorm};
+pub use norm::{GroupMoments, GroupNorm, LayerNorm};
 pub use peak::peak_flops;
 pub use tensors::{Values, channels_first, channels_last, takes};

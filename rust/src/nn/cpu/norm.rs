@@ -25,6 +25,15 @@ pub struct GroupNorm {
     pub eps: f64,
 }
 
+/// What a group norm takes its groups to: 0 and 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupMoments {
+    /// Of each group.
+    pub mean: Vec<f64>,
+    /// Of each group, not below 0.
+    pub variance: Vec<f64>,
+}
+
 /// Layer normalisation over the last dimension.
 pub struct LayerNorm {
     /// A factor for each element.
@@ -118,6 +127,14 @@ impl GroupNorm {
     /// # Errors
     /// [`crate::Error::Inference`] for shapes that do not fit.
     pub fn forward(&self, inputs: &[&Tensor], silu: bool) -> Result<Tensor> {
+        self.forward_by(inputs, silu, None)
+    }
+
+    /// [`GroupNorm::forward`] by other moments than each image's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_by(&self, inputs: &[&Tensor], silu: bool, moments: Option<&GroupMoments>) -> Result<Tensor> {
         let channels = self.weight.len();
         let counts: Vec<usize> = inputs.iter().filter_map(|input| input.dims().last().copied()).collect();
         let Some(mut shape) = inputs.first().map(|input| input.dims().to_vec()).filter(|dims| dims.len() == 4) else {
@@ -145,7 +162,10 @@ impl GroupNorm {
                 .zip(&counts)
                 .map(|(values, count)| &values[image * pixels * count..(image + 1) * pixels * count])
                 .collect();
-            let (scale, shift) = self.affine(&parts, &counts, pixels);
+            let (scale, shift) = match moments {
+                Some(moments) => self.affine(moments),
+                None => self.affine(&self.moments_of(&parts, &counts, pixels)),
+            };
             (0..pixels.div_ceil(PIXELS)).into_par_iter().for_each(|chunk| {
                 for pixel in chunk * PIXELS..pixels.min((chunk + 1) * PIXELS) {
                     let mut first = 0;
@@ -167,8 +187,21 @@ impl GroupNorm {
         unsafe { tensor(output, shape) }
     }
 
-    /// What each channel of one image is multiplied by, and what is added.
-    fn affine(&self, parts: &[&[f32]], counts: &[usize], pixels: usize) -> (Vec<f32>, Vec<f32>) {
+    /// The moments of all pixels of `x`, (batch, h, w, channels), together.
+    ///
+    /// # Errors
+    /// [`crate::Error::Inference`] for another number of channels.
+    pub fn moments(&self, x: &Tensor) -> Result<GroupMoments> {
+        let channels = self.weight.len();
+        if channels == 0 || x.elem_count() == 0 || x.dims().last() != Some(&channels) {
+            return Err(misfit("the input", x.dims(), &[channels]));
+        }
+        let x = x.contiguous()?;
+        let values = Values::of(&x)?;
+        Ok(self.moments_of(&[&values], &[channels], values.len() / channels))
+    }
+
+    fn moments_of(&self, parts: &[&[f32]], counts: &[usize], pixels: usize) -> GroupMoments {
         let (mut sums, mut squares) = (Vec::new(), Vec::new());
         for (part, count) in parts.iter().zip(counts) {
             let (part_sums, part_squares) = channel_sums(part, *count);
@@ -177,12 +210,21 @@ impl GroupNorm {
         }
         let in_group = self.weight.len() / self.groups;
         let count = (in_group * pixels) as f64;
-        let (mut scale, mut shift) = (Vec::new(), Vec::new());
-        for (channel, (sums, squares)) in sums.chunks(in_group).zip(squares.chunks(in_group)).enumerate() {
+        let groups = sums.chunks(in_group).zip(squares.chunks(in_group)).map(|(sums, squares)| {
             let mean = sums.iter().sum::<f64>() / count;
-            let variance = (squares.iter().sum::<f64>() / count - mean * mean).max(0.0);
+            (mean, (squares.iter().sum::<f64>() / count - mean * mean).max(0.0))
+        });
+        let (mean, variance) = groups.unzip();
+        GroupMoments { mean, variance }
+    }
+
+    /// What each channel is multiplied by, and what is added.
+    fn affine(&self, moments: &GroupMoments) -> (Vec<f32>, Vec<f32>) {
+        let in_group = self.weight.len() / self.groups;
+        let (mut scale, mut shift) = (Vec::new(), Vec::new());
+        for (group, (mean, variance)) in moments.mean.iter().zip(&moments.variance).enumerate() {
             let inverse = 1.0 / (variance + self.eps).sqrt();
-            for channel in channel * in_group..(channel + 1) * in_group {
+            for channel in group * in_group..(group + 1) * in_group {
                 let factor = inverse * f64::from(self.weight[channel]);
                 scale.push(factor as f32);
                 shift.push((f64::from(self.bias[channel]) - mean * factor) as f32);
