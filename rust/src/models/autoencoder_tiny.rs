@@ -263,7 +263,7 @@ impl Autoencoder for AutoencoderTiny {
 
     fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
         let (outer, inner, tiles) = self.encoder.from_pixels();
-        let x = tiles.run(&pixels.affine(0.5, 0.5)?, &mut |x| Layers::forward(outer, x.clone(), cancel))?;
+        let x = tiles.run(&pixels.affine(0.5, 0.5)?, &mut |x| Layers::forward(outer, x, cancel))?;
         Ok(Posterior { mean: Layers::forward(inner, x, cancel)?, std: None })
     }
 
@@ -274,7 +274,7 @@ impl Autoencoder for AutoencoderTiny {
     fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
         let (inner, outer, tiles) = self.decoder.to_pixels();
         let x = Layers::forward(inner, clamp(latents)?, cancel)?;
-        Ok(tiles.run(&x, &mut |x| Layers::forward(outer, x.clone(), cancel))?.affine(2.0, -1.0)?)
+        Ok(tiles.run(&x, &mut |x| Layers::forward(outer, x, cancel))?.affine(2.0, -1.0)?)
     }
 }
 

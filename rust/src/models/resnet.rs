@@ -54,29 +54,36 @@ impl ResnetBlock2D {
     /// Feature maps (batch, …, h, w) of `inputs` channels together, and the time embedding (1 or batch, width) where there
     /// is one, to (batch, outputs, h, w).
     pub fn forward(&self, inputs: &[&Tensor], time_embedding: Option<&Tensor>) -> Result<Tensor> {
-        self.forward_by(inputs, time_embedding, &mut GroupStatistics::own())
-    }
-
-    /// [`ResnetBlock2D::forward`] with norms whose moments `statistics` gives.
-    pub fn forward_by(
-        &self,
-        inputs: &[&Tensor],
-        time_embedding: Option<&Tensor>,
-        statistics: &mut GroupStatistics,
-    ) -> Result<Tensor> {
-        // Assigned anew, so that each is gone as soon as the next is there.
-        let mut h = statistics.forward_silu(&self.norm1, inputs)?;
-        h = match (&self.time_emb_proj, time_embedding) {
-            (Some(projection), Some(embedding)) => {
-                self.conv1.forward_shifted(&h, &projection.forward(&Activation::Silu.forward(embedding)?)?)?
-            }
-            _ => self.conv1.forward(&h)?,
-        };
-        h = statistics.forward_silu(&self.norm2, &[&h])?;
+        let h = self.norm1.forward_silu(inputs)?;
+        let h = self.norm2.forward_silu_in_place(self.convolve(h, time_embedding)?)?;
         match (&self.conv_shortcut, inputs) {
             (Some(shortcut), _) => self.conv2.forward_add(&h, &shortcut.forward_joined(inputs)?),
             (None, [x]) => self.conv2.forward_add(&h, x),
             (None, _) => self.conv2.forward_add(&h, &Tensor::cat(inputs, 1)?),
+        }
+    }
+
+    /// [`ResnetBlock2D::forward`] of one feature map that nobody else holds, in less memory, by norms whose moments
+    /// `statistics` gives.
+    pub fn forward_owned(&self, x: Tensor, statistics: &mut GroupStatistics) -> Result<Tensor> {
+        let (residual, h) = match &self.conv_shortcut {
+            Some(shortcut) => (shortcut.forward_joined(&[&x])?, statistics.forward_silu_in_place(&self.norm1, x)?),
+            None => {
+                let h = statistics.forward_silu(&self.norm1, &x)?;
+                (x, h)
+            }
+        };
+        let h = statistics.forward_silu_in_place(&self.norm2, self.convolve(h, None)?)?;
+        self.conv2.forward_add(&h, &residual)
+    }
+
+    /// The first convolution.
+    fn convolve(&self, h: Tensor, time_embedding: Option<&Tensor>) -> Result<Tensor> {
+        match (&self.time_emb_proj, time_embedding) {
+            (Some(projection), Some(embedding)) => {
+                self.conv1.forward_shifted(&h, &projection.forward(&Activation::Silu.forward(embedding)?)?)
+            }
+            _ => self.conv1.forward(&h),
         }
     }
 }

@@ -37,17 +37,17 @@ struct Span {
 }
 
 impl Tiles {
-    /// [`Tiles::run`] of a network with group norms.
+    /// [`Tiles::run`] of a network with group norms; it may write over what it is given.
     pub fn run_normed(
         &self,
         x: &Tensor,
-        network: &dyn Fn(&Tensor, &mut GroupStatistics) -> Result<Tensor>,
+        network: &dyn Fn(Tensor, &mut GroupStatistics) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let images = (0..x.dim(0)?).map(|image| {
             let x = x.narrow(0, image, 1)?;
             let (_, _, height, width) = x.dims4()?;
             if self.spans(height).len() * self.spans(width).len() == 1 {
-                return network(&x, &mut GroupStatistics::own());
+                return network(x.force_contiguous()?, &mut GroupStatistics::own());
             }
             let mut statistics = self.sample(&x, network)?;
             self.run(&x, &mut |tile| {
@@ -59,15 +59,15 @@ impl Tiles {
     }
 
     /// What `network` makes of (batch, channels, h, w), whose sides are multiples of [`Tiles::inputs`].
-    pub fn run(&self, x: &Tensor, network: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    pub fn run(&self, x: &Tensor, network: &mut dyn FnMut(Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let (_, _, height, width) = x.dims4()?;
         let mut rows = Vec::new();
         for row in self.spans(height) {
             let mut tiles = Vec::new();
             for column in self.spans(width) {
                 let (above, left) = (self.with_halo(row, height), self.with_halo(column, width));
-                let tile = self.cut(&self.cut(x, 2, above)?, 3, left)?.contiguous()?;
-                let made = self.trim(&network(&tile)?, 2, above, row)?;
+                let tile = self.cut(&self.cut(x, 2, above)?, 3, left)?.force_contiguous()?;
+                let made = self.trim(&network(tile)?, 2, above, row)?;
                 tiles.push(self.trim(&made, 3, left, column)?.contiguous()?);
             }
             rows.push(Tensor::cat(&tiles, 3)?);
@@ -79,7 +79,7 @@ impl Tiles {
     fn sample(
         &self,
         x: &Tensor,
-        network: &dyn Fn(&Tensor, &mut GroupStatistics) -> Result<Tensor>,
+        network: &dyn Fn(Tensor, &mut GroupStatistics) -> Result<Tensor>,
     ) -> Result<GroupStatistics> {
         let (_, _, height, width) = x.dims4()?;
         let (height, width) = (height / self.inputs, width / self.inputs);
@@ -93,14 +93,14 @@ impl Tiles {
             let vertical = placed(row, rows, sample_height, height);
             for column in 0..columns {
                 let horizontal = placed(column, columns, sample_width, width);
-                samples.push(self.cut(&self.cut(x, 2, vertical)?, 3, horizontal)?.contiguous()?);
+                samples.push(self.cut(&self.cut(x, 2, vertical)?, 3, horizontal)?.force_contiguous()?);
             }
         }
         // A sample as large as the picture has no rim that is not the picture's own.
         let margin = |side: usize, whole: usize| Margin { rim: if side < whole { margin } else { 0 }, of: side };
         let margins = (margin(sample_height, height), margin(sample_width, width));
         let mut statistics = GroupStatistics::sampled(margins);
-        network(&Tensor::cat(&samples, 0)?, &mut statistics)?;
+        network(Tensor::cat(&samples, 0)?, &mut statistics)?;
         Ok(statistics.kept())
     }
 

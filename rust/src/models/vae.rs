@@ -201,7 +201,7 @@ impl<Resample> Level<Resample> {
     fn forward(&self, mut x: Tensor, statistics: &mut GroupStatistics, cancel: &CancelToken) -> Result<Tensor> {
         for resnet in &self.resnets {
             cancel.check()?;
-            x = resnet.forward_by(&[&x], None, statistics)?;
+            x = resnet.forward_owned(x, statistics)?;
         }
         cancel.check()?;
         Ok(x)
@@ -256,7 +256,7 @@ impl Encoder {
             x = Self::level(level, x, &mut GroupStatistics::own(), cancel)?;
         }
         let x = self.mid_block.forward(&x, cancel)?;
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&[&x])?)
+        self.conv_out.forward(&self.conv_norm_out.forward_silu_in_place(x)?)
     }
 
     fn level(
@@ -318,16 +318,15 @@ impl Decoder {
         Ok(x)
     }
 
-    /// The levels that may run in tiles, to pixels.
-    fn outer(&self, x: &Tensor, statistics: &mut GroupStatistics, cancel: &CancelToken) -> Result<Tensor> {
-        let mut x = x.clone();
+    /// The levels that may run in tiles, to pixels, of a feature map that nobody else holds.
+    fn outer(&self, mut x: Tensor, statistics: &mut GroupStatistics, cancel: &CancelToken) -> Result<Tensor> {
         for (index, level) in self.levels.iter().enumerate().skip(self.first_tiled()) {
             if index > 0 {
                 x = self.upsample(index - 1, x)?;
             }
             x = level.forward(x, statistics, cancel)?;
         }
-        self.conv_out.forward(&statistics.forward_silu(&self.conv_norm_out, &[&x])?)
+        self.conv_out.forward(&statistics.forward_silu_in_place(&self.conv_norm_out, x)?)
     }
 
     fn first_tiled(&self) -> usize {
@@ -390,16 +389,16 @@ impl Autoencoder for AutoencoderKl {
     }
 
     fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        let outer = |x: &Tensor, statistics: &mut GroupStatistics| self.encoder.outer(x, statistics, cancel);
+        let outer = |x: Tensor, statistics: &mut GroupStatistics| self.encoder.outer(&x, statistics, cancel);
         self.posterior(self.encoder_tiles.run_normed(pixels, &outer)?, cancel)
     }
 
     fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        self.decoder.outer(&self.features(latents, cancel)?, &mut GroupStatistics::own(), cancel)
+        self.decoder.outer(self.features(latents, cancel)?, &mut GroupStatistics::own(), cancel)
     }
 
     fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        let outer = |x: &Tensor, statistics: &mut GroupStatistics| self.decoder.outer(x, statistics, cancel);
+        let outer = |x: Tensor, statistics: &mut GroupStatistics| self.decoder.outer(x, statistics, cancel);
         self.decoder_tiles.run_normed(&self.features(latents, cancel)?, &outer)
     }
 }

@@ -61,26 +61,35 @@ impl GroupStatistics {
         }
     }
 
-    /// `norm` of feature maps joined along their channels, followed by SiLU.
+    /// `norm` and SiLU of a feature map.
     ///
     /// # Errors
-    /// [`Error::Inference`] for several feature maps unless the moments are their own, and for more norms than were
-    /// sampled.
-    pub fn forward_silu(&mut self, norm: &GroupNorm, inputs: &[&Tensor]) -> Result<Tensor> {
-        match (&mut self.0, inputs) {
-            (Source::Own, _) => norm.forward_silu(inputs),
-            (Source::Sampled { margins, moments }, [x]) => {
-                let found = norm.moments(&margins.1.within(&margins.0.within(x, 2)?, 3)?)?;
+    /// [`Error::Inference`] for more norms than were sampled.
+    pub fn forward_silu(&mut self, norm: &GroupNorm, x: &Tensor) -> Result<Tensor> {
+        match self.0 {
+            Source::Own => norm.forward_silu(&[x]),
+            _ => self.forward_silu_in_place(norm, x.copy()?),
+        }
+    }
+
+    /// [`GroupStatistics::forward_silu`] of one that nobody else holds.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_silu_in_place(&mut self, norm: &GroupNorm, x: Tensor) -> Result<Tensor> {
+        match &mut self.0 {
+            Source::Own => norm.forward_silu_in_place(x),
+            Source::Sampled { margins, moments } => {
+                let found = norm.moments(&margins.1.within(&margins.0.within(&x, 2)?, 3)?)?;
                 let y = norm.forward_silu_by(x, &found)?;
                 moments.push(found);
                 Ok(y)
             }
-            (Source::Kept { moments, next }, [x]) => {
+            Source::Kept { moments, next } => {
                 let moments = moments.get(*next).ok_or_else(|| Error::Inference("a norm was not sampled".into()))?;
                 *next += 1;
                 norm.forward_silu_by(x, moments)
             }
-            _ => Err(Error::Inference("sampled norms take one feature map".into())),
         }
     }
 }

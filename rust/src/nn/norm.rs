@@ -41,17 +41,22 @@ impl GroupNorm {
 
     /// (batch, channels, h, w) to the same.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(&[x], false, None)
+        self.run(&[x], false)
     }
 
     /// [`GroupNorm::forward`] of feature maps joined along their channels, followed by SiLU.
     pub fn forward_silu(&self, inputs: &[&Tensor]) -> Result<Tensor> {
-        self.run(inputs, true, None)
+        self.run(inputs, true)
     }
 
-    /// [`GroupNorm::forward_silu`] of one feature map, by other moments than its own.
-    pub fn forward_silu_by(&self, x: &Tensor, moments: &GroupMoments) -> Result<Tensor> {
-        self.run(&[x], true, Some(moments))
+    /// [`GroupNorm::forward_silu`] of one feature map, whose memory the result may take: nobody else may hold it.
+    pub fn forward_silu_in_place(&self, x: Tensor) -> Result<Tensor> {
+        self.run_in_place(x, None)
+    }
+
+    /// [`GroupNorm::forward_silu_in_place`] by other moments than those of `x`.
+    pub fn forward_silu_by(&self, x: Tensor, moments: &GroupMoments) -> Result<Tensor> {
+        self.run_in_place(x, Some(moments))
     }
 
     /// The moments of all of `x` (batch, channels, h, w) together.
@@ -62,20 +67,28 @@ impl GroupNorm {
         }
     }
 
-    fn run(&self, inputs: &[&Tensor], silu: bool, moments: Option<&GroupMoments>) -> Result<Tensor> {
+    fn run(&self, inputs: &[&Tensor], silu: bool) -> Result<Tensor> {
         match &self.0 {
             GroupNormKernel::Cpu(norm) => {
                 let inputs = inputs.iter().map(|input| channels_last(input)).collect::<Result<Vec<_>>>()?;
-                channels_first(&norm.forward_by(&inputs.iter().collect::<Vec<_>>(), silu, moments)?)
+                channels_first(&norm.forward(&inputs.iter().collect::<Vec<_>>(), silu)?)
             }
             GroupNormKernel::Candle(norm) => {
-                let x = joined_channels(inputs)?;
-                let y = match moments {
-                    Some(moments) => norm.forward_by(&x, moments)?,
-                    None => norm.norm.forward(&x)?,
-                };
+                let y = norm.norm.forward(&joined_channels(inputs)?)?;
                 if silu { Activation::Silu.forward(&y) } else { Ok(y) }
             }
+        }
+    }
+
+    fn run_in_place(&self, x: Tensor, moments: Option<&GroupMoments>) -> Result<Tensor> {
+        match (&self.0, moments) {
+            (GroupNormKernel::Cpu(norm), _) => {
+                let rows = channels_last(&x)?;
+                drop(x);
+                channels_first(&norm.forward_in_place(rows, true, moments)?)
+            }
+            (GroupNormKernel::Candle(norm), Some(moments)) => Activation::Silu.forward(&norm.forward_by(&x, moments)?),
+            (GroupNormKernel::Candle(_), None) => self.forward_silu(&[&x]),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Normalisations; their sums lose nothing at a million elements.
 
-use candle_core::Tensor;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::Output;
@@ -86,6 +86,25 @@ multiversion! {
 }
 
 multiversion! {
+    /// The same over what is there, for whole pixels.
+    fn scale_shift_in_place(pixels: &mut [f32], scale: &[f32], shift: &[f32], silu: bool) {
+        for pixel in pixels.chunks_exact_mut(scale.len()) {
+            let values = pixel.iter_mut().zip(scale).zip(shift);
+            if silu {
+                for ((value, scale), shift) in values {
+                    let y = *value * scale + shift;
+                    *value = y * sigmoid(y);
+                }
+            } else {
+                for ((value, scale), shift) in values {
+                    *value = *value * scale + shift;
+                }
+            }
+        }
+    }
+}
+
+multiversion! {
     fn moments(values: &[f32], result: &mut (f64, f64)) {
         let count = values.len() as f64;
         let mean = sum_by(values, |v| v) / count;
@@ -127,14 +146,6 @@ impl GroupNorm {
     /// # Errors
     /// [`crate::Error::Inference`] for shapes that do not fit.
     pub fn forward(&self, inputs: &[&Tensor], silu: bool) -> Result<Tensor> {
-        self.forward_by(inputs, silu, None)
-    }
-
-    /// [`GroupNorm::forward`] by other moments than each image's own.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn forward_by(&self, inputs: &[&Tensor], silu: bool, moments: Option<&GroupMoments>) -> Result<Tensor> {
         let channels = self.weight.len();
         let counts: Vec<usize> = inputs.iter().filter_map(|input| input.dims().last().copied()).collect();
         let Some(mut shape) = inputs.first().map(|input| input.dims().to_vec()).filter(|dims| dims.len() == 4) else {
@@ -162,10 +173,7 @@ impl GroupNorm {
                 .zip(&counts)
                 .map(|(values, count)| &values[image * pixels * count..(image + 1) * pixels * count])
                 .collect();
-            let (scale, shift) = match moments {
-                Some(moments) => self.affine(moments),
-                None => self.affine(&self.moments_of(&parts, &counts, pixels)),
-            };
+            let (scale, shift) = self.affine(&self.moments_of(&parts, &counts, pixels));
             (0..pixels.div_ceil(PIXELS)).into_par_iter().for_each(|chunk| {
                 for pixel in chunk * PIXELS..pixels.min((chunk + 1) * PIXELS) {
                     let mut first = 0;
@@ -185,6 +193,36 @@ impl GroupNorm {
         }
         // SAFETY: every pixel's channels have been written.
         unsafe { tensor(output, shape) }
+    }
+
+    /// [`GroupNorm::forward`] of one input, whose memory the result takes: nobody else may hold it. The moments are each
+    /// image's own unless they are given.
+    ///
+    /// # Errors
+    /// [`crate::Error::Inference`] for shapes that do not fit.
+    pub fn forward_in_place(&self, x: Tensor, silu: bool, moments: Option<&GroupMoments>) -> Result<Tensor> {
+        let channels = self.weight.len();
+        let fits = channels > 0 && self.groups > 0 && channels.is_multiple_of(self.groups);
+        let (batch, pixels) = match *x.dims() {
+            [batch, height, width, of] if of == channels && fits && self.bias.len() == channels => {
+                (batch, height * width)
+            }
+            ref dims => return Err(misfit("the input", dims, &[channels])),
+        };
+        let x = x.contiguous()?;
+        if batch * pixels == 0 {
+            return Ok(x);
+        }
+        let affines = match moments {
+            Some(moments) => vec![self.affine(moments); batch],
+            None => {
+                let values = Values::of(&x)?;
+                let images = values.chunks_exact(pixels * channels);
+                images.map(|image| self.affine(&self.moments_of(&[image], &[channels], pixels))).collect()
+            }
+        };
+        x.inplace_op1(&Affines { affines, channels, silu })?;
+        Ok(x)
     }
 
     /// The moments of all pixels of `x`, (batch, h, w, channels), together.
@@ -231,6 +269,33 @@ impl GroupNorm {
             }
         }
         (scale, shift)
+    }
+}
+
+/// What the channels of each image are multiplied by and what is added, followed by SiLU where asked.
+struct Affines {
+    affines: Vec<(Vec<f32>, Vec<f32>)>,
+    channels: usize,
+    silu: bool,
+}
+
+impl InplaceOp1 for Affines {
+    fn name(&self) -> &'static str {
+        "group-norm"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("the CPU kernels take contiguous f32 only");
+        };
+        let values = &mut values[start..end];
+        let of_image = values.len() / self.affines.len();
+        for (image, (scale, shift)) in values.chunks_exact_mut(of_image).zip(&self.affines) {
+            image
+                .par_chunks_mut(PIXELS * self.channels)
+                .for_each(|pixels| scale_shift_in_place(pixels, scale, shift, self.silu));
+        }
+        Ok(())
     }
 }
 
@@ -294,6 +359,9 @@ mod tests {
                 assert_same_bits(|set| {
                     let mut y = vec![0f32; count];
                     scale_shift::on(set, &x, &weight, &bias, silu, &mut y);
+                    let mut in_place = x.clone();
+                    scale_shift_in_place::on(set, &mut in_place, &weight, &bias, silu);
+                    assert!(in_place.iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits()));
                     y
                 });
             }
