@@ -167,6 +167,7 @@ impl StableDiffusion {
             num_inference_steps: if distilled { DISTILLED_STEPS } else { DEFAULT_STEPS },
             guidance_scale: if distilled { 0.0 } else { family.guidance_scale() },
             deepcache_branches: unet.deepcache_branches(),
+            has_vae_tiles: true,
         };
         let force_zeros_for_empty_prompt = configs.force_zeros_for_empty_prompt && family == Family::StableDiffusionXl;
         Ok(Self { family, text_encoder, text_encoder_2, force_zeros_for_empty_prompt, unet, vae, scheduler, defaults })
@@ -199,6 +200,11 @@ impl StableDiffusion {
     /// Channels, height and width of the latents of a picture.
     pub fn latent_shape(&self, height: usize, width: usize) -> (usize, usize, usize) {
         (self.vae.latent_channels(), height / self.vae.factor(), width / self.vae.factor())
+    }
+
+    /// [`StableDiffusion::decode_bytes`] in tiles.
+    pub fn tiled_decode_bytes(&self, height: usize, width: usize) -> u64 {
+        self.decode_bytes(height.min(512), width.min(512))
     }
 
     /// Bytes that the decoder's widest activations take at this size, about, when computing in f32.

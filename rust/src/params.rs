@@ -30,6 +30,8 @@ pub struct Defaults {
     pub guidance_scale: f64,
     /// Skip connections that DeepCache may part the network at; 0 where the engine cannot.
     pub deepcache_branches: usize,
+    /// Whether the engine's VAE can run in tiles.
+    pub has_vae_tiles: bool,
 }
 
 /// A request as it was made; what is none takes the model's default.
@@ -63,6 +65,8 @@ pub struct Request {
     pub deepcache_interval: Option<usize>,
     /// Below [`Defaults::deepcache_branches`]; none is 0.
     pub deepcache_branch: Option<usize>,
+    /// Whether pictures are decoded in tiles; none does so where the memory asks for it.
+    pub vae_tiling: Option<bool>,
     /// 1 to [`MAX_IMAGES`].
     pub num_images_per_prompt: usize,
     /// Seed of the first image; image i has `seed + i`. None draws one.
@@ -103,6 +107,7 @@ pub struct GenerationParams {
     guidance_rescale: f64,
     guidance_interval: GuidanceInterval,
     deepcache: DeepCache,
+    vae_tiling: Option<bool>,
     seeds: Vec<u64>,
     previews: Previews,
 }
@@ -143,6 +148,7 @@ impl GenerationParams {
         let guidance_interval = GuidanceInterval::new(request.guidance_start, request.guidance_end)?;
         let branches = defaults.deepcache_branches;
         let deepcache = DeepCache::new(request.deepcache_interval, request.deepcache_branch, branches)?;
+        check_tiling(request.vae_tiling, defaults)?;
         let images = request.num_images_per_prompt;
         if !(1..=MAX_IMAGES).contains(&images) {
             return Err(Error::invalid("num_images_per_prompt", images, format!("1 to {MAX_IMAGES}")));
@@ -170,6 +176,7 @@ impl GenerationParams {
             guidance_rescale: request.guidance_rescale,
             guidance_interval,
             deepcache,
+            vae_tiling: request.vae_tiling,
             seeds: (seed..=last).collect(),
             previews: request.previews,
         })
@@ -240,6 +247,11 @@ impl GenerationParams {
         self.deepcache
     }
 
+    /// Whether pictures are decoded in tiles; none where the memory decides.
+    pub fn vae_tiling(&self) -> Option<bool> {
+        self.vae_tiling
+    }
+
     /// One seed an image.
     pub fn seeds(&self) -> &[u64] {
         &self.seeds
@@ -257,6 +269,16 @@ pub(crate) fn check_prompt(field: &'static str, text: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(field, format_args!("{} bytes", text.len()), format!("at most {MAX_PROMPT_BYTES} bytes")))
+}
+
+/// Refuses tiles where the engine has none.
+pub(crate) fn check_tiling(tiled: Option<bool>, defaults: &Defaults) -> Result<()> {
+    match tiled {
+        Some(true) if !defaults.has_vae_tiles => {
+            Err(Error::invalid("vae_tiling", true, "none or false with the engine candle"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn side(field: &'static str, given: usize, multiple: usize) -> Result<usize> {
@@ -282,6 +304,7 @@ mod tests {
         num_inference_steps: 20,
         guidance_scale: 7.5,
         deepcache_branches: 12,
+        has_vae_tiles: true,
     };
 
     fn request() -> Request {

@@ -95,6 +95,7 @@ impl Generation {
         parameters.set_item("guidance_end", params.guidance_interval().end())?;
         parameters.set_item("deepcache_interval", params.deepcache().interval())?;
         parameters.set_item("deepcache_branch", params.deepcache().branch())?;
+        parameters.set_item("vae_tiling", made.vae_tiling)?;
         parameters.set_item("scheduler", made.scheduler.name())?;
         parameters.set_item("eta", made.options.eta)?;
         parameters.set_item("timestep_spacing", made.options.timestep_spacing.map(TimestepSpacing::name))?;

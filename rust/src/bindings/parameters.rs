@@ -44,6 +44,7 @@ impl Parameters {
                 guidance_end: keywords.take("guidance_end")?,
                 deepcache_interval: keywords.take("deepcache_interval")?,
                 deepcache_branch: keywords.take("deepcache_branch")?,
+                vae_tiling: keywords.take("vae_tiling")?,
                 num_images_per_prompt: keywords.take("num_images_per_prompt")?.unwrap_or(1),
                 seed: keywords.take("seed")?,
                 previews: Previews {

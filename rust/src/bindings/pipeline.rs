@@ -1,7 +1,7 @@
 //! A model in memory, for Python.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -32,7 +32,7 @@ pub struct Pipeline {
     engine: &'static str,
     #[pyo3(get)]
     num_threads: usize,
-    residency: Vec<device::Residency>,
+    residency: Mutex<Vec<device::Residency>>,
 }
 
 impl Pipeline {
@@ -43,13 +43,23 @@ impl Pipeline {
             dtype: device::dtype_name(pipeline.dtype()),
             engine: pipeline.engine().name(),
             num_threads: pipeline.num_threads(),
-            residency: pipeline.residency().to_vec(),
+            residency: Mutex::new(pipeline.residency()),
             inner: Mutex::new(pipeline),
         }
     }
 
     fn part<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&pipeline::Pipeline) -> Result<T> + Send) -> PyResult<T> {
-        blocking(py, || work(&*lock(&self.inner, &CancelToken::new())?))
+        blocking(py, || {
+            let pipeline = lock(&self.inner, &CancelToken::new())?;
+            let result = work(&pipeline);
+            self.note_residency(&pipeline);
+            result
+        })
+    }
+
+    /// Keeps what can be asked while a generation has the pipeline.
+    fn note_residency(&self, pipeline: &pipeline::Pipeline) {
+        *self.residency.lock().unwrap_or_else(PoisonError::into_inner) = pipeline.residency();
     }
 
     fn tensor_part(
@@ -107,7 +117,10 @@ impl Pipeline {
         let (params, sampler) = Parameters::extract(py, prompt, parameters)?.check(&self.model.defaults)?;
         let cancel = cancel.map_or_else(CancelToken::new, |token| token.get().0.clone());
         let made = observed(py, on_step, &cancel, |observer, cancel| {
-            lock(&self.inner, cancel)?.generate(&params, &sampler, observer, cancel)
+            let mut pipeline = lock(&self.inner, cancel)?;
+            let made = pipeline.generate(&params, &sampler, observer, cancel);
+            self.note_residency(&pipeline);
+            made
         })?;
         Generation::new(py, made, &params)
     }
@@ -145,7 +158,8 @@ impl Pipeline {
 
     #[getter]
     fn residency(&self) -> Vec<Residency> {
-        self.residency.iter().map(Residency::from).collect()
+        let residency = self.residency.lock().unwrap_or_else(PoisonError::into_inner);
+        residency.iter().map(Residency::from).collect()
     }
 
     fn tokenize(&self, py: Python<'_>, text: &str) -> PyResult<Vec<u32>> {
@@ -189,16 +203,23 @@ impl Pipeline {
         self.tensor_part(py, |pipeline| pipeline.predict(&sample, timestep, &conditions))
     }
 
-    fn vae_decode(&self, py: Python<'_>, latents: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    #[pyo3(signature = (latents, *, tiled = false))]
+    fn vae_decode(&self, py: Python<'_>, latents: &Bound<'_, PyAny>, tiled: bool) -> PyResult<Tensor> {
         let latents = tensor("latents", latents, 4)?;
-        self.tensor_part(py, |pipeline| pipeline.vae_decode(&latents))
+        self.tensor_part(py, |pipeline| pipeline.vae_decode(&latents, tiled))
     }
 
-    #[pyo3(signature = (pixels, *, seed = None))]
-    fn vae_encode(&self, py: Python<'_>, pixels: &Bound<'_, PyAny>, seed: Option<u64>) -> PyResult<Tensor> {
+    #[pyo3(signature = (pixels, *, seed = None, tiled = false))]
+    fn vae_encode(
+        &self,
+        py: Python<'_>,
+        pixels: &Bound<'_, PyAny>,
+        seed: Option<u64>,
+        tiled: bool,
+    ) -> PyResult<Tensor> {
         let pixels = tensor("pixels", pixels, 4)?;
         self.tensor_part(py, |pipeline| {
-            let posterior = pipeline.vae_encode(&pixels)?;
+            let posterior = pipeline.vae_encode(&pixels, tiled)?;
             match seed {
                 None => Ok(posterior.mean),
                 Some(seed) => posterior.sample(|shape| Noise::new(seed, pixels.device()).draw(shape)),

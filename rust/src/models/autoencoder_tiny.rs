@@ -189,7 +189,7 @@ impl Layers {
 /// The layers of both halves that may run in tiles, from the pixels to where the size has halved [`TILED_LEVELS`] times.
 impl Layers {
     /// The encoder's layers that are tiled, the others, and how.
-    fn from_pixels(&self) -> (&[Layer], &[Layer], Tiles) {
+    fn encoder_tiles(&self) -> (&[Layer], &[Layer], Tiles) {
         let (mut reach, mut factor, mut count) = (0, 1, 0);
         for layer in &self.0 {
             reach = match layer {
@@ -205,11 +205,11 @@ impl Layers {
             }
         }
         let (outer, inner) = self.0.split_at(count);
-        (outer, inner, Tiles { inputs: factor, outputs: 1, halo: reach })
+        (outer, inner, Tiles { inputs: factor, outputs: 1, pixels: factor, halo: reach })
     }
 
     /// The decoder's layers that are not tiled, those that are, and how.
-    fn to_pixels(&self) -> (&[Layer], &[Layer], Tiles) {
+    fn decoder_tiles(&self) -> (&[Layer], &[Layer], Tiles) {
         let (mut reach, mut factor, mut count) = (0usize, 1, 0);
         for layer in self.0.iter().rev() {
             reach = match layer {
@@ -225,7 +225,7 @@ impl Layers {
             }
         }
         let (inner, outer) = self.0.split_at(self.0.len() - count);
-        (inner, outer, Tiles { inputs: 1, outputs: factor, halo: reach })
+        (inner, outer, Tiles { inputs: 1, outputs: factor, pixels: factor, halo: reach })
     }
 }
 
@@ -262,7 +262,7 @@ impl Autoencoder for AutoencoderTiny {
     }
 
     fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        let (outer, inner, tiles) = self.encoder.from_pixels();
+        let (outer, inner, tiles) = self.encoder.encoder_tiles();
         let x = tiles.run(&pixels.affine(0.5, 0.5)?, &mut |x| Layers::forward(outer, x, cancel))?;
         Ok(Posterior { mean: Layers::forward(inner, x, cancel)?, std: None })
     }
@@ -272,7 +272,7 @@ impl Autoencoder for AutoencoderTiny {
     }
 
     fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        let (inner, outer, tiles) = self.decoder.to_pixels();
+        let (inner, outer, tiles) = self.decoder.decoder_tiles();
         let x = Layers::forward(inner, clamp(latents)?, cancel)?;
         Ok(tiles.run(&x, &mut |x| Layers::forward(outer, x, cancel))?.affine(2.0, -1.0)?)
     }

@@ -23,6 +23,7 @@ pub use clip::{ClipTextConfig, ClipTextModel};
 pub use conditioning::{AddedConditioning, Conditioning};
 pub use config::Fields;
 pub use deep_features::DeepFeatures;
+pub use tiles::TILE_SIDE;
 pub use unet::UNet2DConditionModel;
 pub use unet_config::{TextTimeConfig, UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
 pub use vae::{AutoencoderKl, AutoencoderKlConfig};

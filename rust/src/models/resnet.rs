@@ -64,7 +64,7 @@ impl ResnetBlock2D {
     }
 
     /// [`ResnetBlock2D::forward`] of one feature map that nobody else holds, in less memory, by norms whose moments
-    /// `statistics` gives.
+    /// `statistics` gives; anything once these have measured.
     pub fn forward_owned(&self, x: Tensor, statistics: &mut GroupStatistics) -> Result<Tensor> {
         let (residual, h) = match &self.conv_shortcut {
             Some(shortcut) => (shortcut.forward_joined(&[&x])?, statistics.forward_silu_in_place(&self.norm1, x)?),
@@ -73,7 +73,13 @@ impl ResnetBlock2D {
                 (x, h)
             }
         };
+        if statistics.has_measured() {
+            return Ok(h);
+        }
         let h = statistics.forward_silu_in_place(&self.norm2, self.convolve(h, None)?)?;
+        if statistics.has_measured() {
+            return Ok(h);
+        }
         self.conv2.forward_add(&h, &residual)
     }
 

@@ -1,22 +1,18 @@
-//! Networks that run over a feature map in tiles, so that memory does not grow with the picture.
+//! Networks that run over a feature map in tiles, so that memory grows little with the picture.
 //!
 //! Unlike diffusers' `tiled_decode`, whose tiles are decoded apart and blended, a tile here sees as far around it as the
-//! network does, and norms have the same moments in every tile. So all tiles are cut from one and the same function,
-//! and there is nothing to blend: what differs from the whole is the norms' moments alone, which come from samples of it.
+//! network does, and norms have the moments of the whole. So tiles are what the whole would be, up to rounding, and there
+//! is nothing to blend; the price is a pass over the tiles for each norm.
 
 use candle_core::Tensor;
 
-use crate::error::Result;
-use crate::nn::{GroupStatistics, Margin};
+use crate::error::{Error, Result};
+use crate::nn::{Core, GroupStatistics};
 
 /// Levels of a VAE, counted from the pixels, that run in tiles.
 pub(super) const TILED_LEVELS: usize = 2;
-/// Largest height and width of a tile, in pixels, without what it sees around it.
-const TILE: usize = 512;
-/// Height and width of a sample, in pixels, margins included.
-const SAMPLE: usize = 64;
-/// What is left out of a sample's moments at each side, in pixels.
-const MARGIN: usize = 8;
+/// Largest height and width of a tile, in pixels, without what it sees around it: nothing smaller has several.
+pub const TILE_SIDE: usize = 512;
 
 /// How a network is tiled that halves or doubles the size some times, or keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,116 +21,113 @@ pub(super) struct Tiles {
     pub inputs: usize,
     /// Positions of the output along one side of a cell.
     pub outputs: usize,
+    /// Pixels along one side of a cell.
+    pub pixels: usize,
     /// Cells around a tile that its outputs depend on.
     pub halo: usize,
 }
 
-/// Cells of one side, from `begin` to before `end`.
+/// One side of a tile, in cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
+    /// The first that is computed.
     begin: usize,
-    end: usize,
+    /// How many are computed.
+    len: usize,
+    /// Of these, how many come before those that are wanted.
+    before: usize,
+    /// How many are wanted.
+    wanted: usize,
+}
+
+impl Span {
+    /// Cells `begin` to `end` of `cells`, and `halo` more at both sides where there are so many.
+    fn with_halo(begin: usize, end: usize, halo: usize, cells: usize) -> Self {
+        let (before, after) = (halo.min(begin), halo.min(cells - end));
+        Self { begin: begin - before, len: before + end - begin + after, before, wanted: end - begin }
+    }
+
+    fn core(self) -> Core {
+        Core { begin: self.before, len: self.wanted, of: self.len }
+    }
 }
 
 impl Tiles {
-    /// [`Tiles::run`] of a network with group norms; it may write over what it is given.
+    /// [`Tiles::run`] of a network with `norms` group norms, which may write over what it is given.
     pub fn run_normed(
         &self,
         x: &Tensor,
+        norms: usize,
         network: &dyn Fn(Tensor, &mut GroupStatistics) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let images = (0..x.dim(0)?).map(|image| {
             let x = x.narrow(0, image, 1)?;
-            let (_, _, height, width) = x.dims4()?;
-            if self.spans(height).len() * self.spans(width).len() == 1 {
+            let (rows, columns) = self.spans(&x)?;
+            if rows.len() * columns.len() == 1 {
                 return network(x.force_contiguous()?, &mut GroupStatistics::own());
             }
-            let mut statistics = self.sample(&x, network)?;
+            let mut statistics = GroupStatistics::shared();
+            for _ in 0..norms {
+                for (row, column) in rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column))) {
+                    statistics.begin_measuring((row.core(), column.core()));
+                    network(self.cut(&x, *row, *column)?, &mut statistics)?;
+                }
+                statistics.adopt()?;
+            }
             self.run(&x, &mut |tile| {
-                statistics.begin();
+                statistics.begin_computing();
                 network(tile, &mut statistics)
             })
         });
-        Ok(Tensor::cat(&images.collect::<Result<Vec<_>>>()?, 0)?)
+        match images.collect::<Result<Vec<_>>>()?.as_slice() {
+            [only] => Ok(only.clone()),
+            images => Ok(Tensor::cat(images, 0)?),
+        }
     }
 
     /// What `network` makes of (batch, channels, h, w), whose sides are multiples of [`Tiles::inputs`].
     pub fn run(&self, x: &Tensor, network: &mut dyn FnMut(Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let (_, _, height, width) = x.dims4()?;
-        let mut rows = Vec::new();
-        for row in self.spans(height) {
-            let mut tiles = Vec::new();
-            for column in self.spans(width) {
-                let (above, left) = (self.with_halo(row, height), self.with_halo(column, width));
-                let tile = self.cut(&self.cut(x, 2, above)?, 3, left)?.force_contiguous()?;
-                let made = self.trim(&network(tile)?, 2, above, row)?;
-                tiles.push(self.trim(&made, 3, left, column)?.contiguous()?);
-            }
-            rows.push(Tensor::cat(&tiles, 3)?);
+        let (batch, _, height, width) = x.dims4()?;
+        let (rows, columns) = self.spans(x)?;
+        let outputs = |side: usize| side / self.inputs * self.outputs;
+        let mut whole: Option<Tensor> = None;
+        let mut filled = 0;
+        for row in rows {
+            let tile = |column: &Span| {
+                let made = network(self.cut(x, row, *column)?)?;
+                let made = made.narrow(2, row.before * self.outputs, row.wanted * self.outputs)?;
+                Ok(made.narrow(3, column.before * self.outputs, column.wanted * self.outputs)?.force_contiguous()?)
+            };
+            let strip = Tensor::cat(&columns.iter().map(tile).collect::<Result<Vec<_>>>()?, 3)?.contiguous()?;
+            let target = match whole.take() {
+                Some(target) => target,
+                None => {
+                    let shape = (batch, strip.dim(1)?, outputs(height), outputs(width));
+                    Tensor::zeros(shape, strip.dtype(), strip.device())?
+                }
+            };
+            target.slice_set(&strip, 2, filled)?;
+            filled += strip.dim(2)?;
+            whole = Some(target);
         }
-        Ok(Tensor::cat(&rows, 2)?)
+        whole.ok_or_else(|| Error::Inference("a feature map without positions has no tiles".into()))
     }
 
-    /// The moments of samples that lie evenly over one picture, as many as have about the size of a tile together.
-    fn sample(
-        &self,
-        x: &Tensor,
-        network: &dyn Fn(Tensor, &mut GroupStatistics) -> Result<Tensor>,
-    ) -> Result<GroupStatistics> {
+    /// Rows and columns of tiles of about the same size.
+    fn spans(&self, x: &Tensor) -> Result<(Vec<Span>, Vec<Span>)> {
         let (_, _, height, width) = x.dims4()?;
-        let (height, width) = (height / self.inputs, width / self.inputs);
-        let (sample, margin, tile) = (self.cells(SAMPLE), self.cells(MARGIN), self.cells(TILE) + 2 * self.halo);
-        let (sample_height, sample_width) = (sample.min(height), sample.min(width));
-        let count = (tile * tile / (sample_height * sample_width)).max(1);
-        let rows = ((count as f64 * height as f64 / width as f64).sqrt().round() as usize).clamp(1, count);
-        let columns = count / rows;
-        let mut samples = Vec::with_capacity(rows * columns);
-        for row in 0..rows {
-            let vertical = placed(row, rows, sample_height, height);
-            for column in 0..columns {
-                let horizontal = placed(column, columns, sample_width, width);
-                samples.push(self.cut(&self.cut(x, 2, vertical)?, 3, horizontal)?.force_contiguous()?);
-            }
-        }
-        // A sample as large as the picture has no rim that is not the picture's own.
-        let margin = |side: usize, whole: usize| Margin { rim: if side < whole { margin } else { 0 }, of: side };
-        let margins = (margin(sample_height, height), margin(sample_width, width));
-        let mut statistics = GroupStatistics::sampled(margins);
-        network(Tensor::cat(&samples, 0)?, &mut statistics)?;
-        Ok(statistics.kept())
+        let spans = |side: usize| {
+            let cells = side / self.inputs;
+            let count = cells.div_ceil((TILE_SIDE / self.pixels).max(1));
+            let at = |index: usize| index * cells / count;
+            (0..count).map(|index| Span::with_halo(at(index), at(index + 1), self.halo, cells)).collect()
+        };
+        Ok((spans(height), spans(width)))
     }
 
-    /// Pixels in cells.
-    fn cells(&self, pixels: usize) -> usize {
-        (pixels / self.inputs.max(self.outputs)).max(1)
+    /// A copy, which the network may write over.
+    fn cut(&self, x: &Tensor, rows: Span, columns: Span) -> Result<Tensor> {
+        let x = x.narrow(2, rows.begin * self.inputs, rows.len * self.inputs)?;
+        Ok(x.narrow(3, columns.begin * self.inputs, columns.len * self.inputs)?.force_contiguous()?)
     }
-
-    /// Tiles of about the same size along a side of the input.
-    fn spans(&self, side: usize) -> Vec<Span> {
-        let cells = side / self.inputs;
-        let count = cells.div_ceil(self.cells(TILE)).max(1);
-        (0..count).map(|index| Span { begin: index * cells / count, end: (index + 1) * cells / count }).collect()
-    }
-
-    fn with_halo(&self, span: Span, side: usize) -> Span {
-        let end = (span.end + self.halo).min(side / self.inputs);
-        Span { begin: span.begin.saturating_sub(self.halo), end }
-    }
-
-    fn cut(&self, x: &Tensor, dim: usize, span: Span) -> Result<Tensor> {
-        Ok(x.narrow(dim, span.begin * self.inputs, (span.end - span.begin) * self.inputs)?)
-    }
-
-    /// The outputs of `span` from those of `computed`.
-    fn trim(&self, made: &Tensor, dim: usize, computed: Span, span: Span) -> Result<Tensor> {
-        let begin = (span.begin - computed.begin) * self.outputs;
-        Ok(made.narrow(dim, begin, (span.end - span.begin) * self.outputs)?)
-    }
-}
-
-/// Sample `index` of `count`, `size` cells wide, in the middle of its share of a side.
-fn placed(index: usize, count: usize, size: usize, side: usize) -> Span {
-    let middle = (2 * index + 1) * side / (2 * count);
-    let begin = middle.saturating_sub(size / 2).min(side - size);
-    Span { begin, end: begin + size }
 }

@@ -77,36 +77,28 @@ impl AutoencoderKlConfig {
         1 << (self.block_out_channels.len() - 1)
     }
 
-    /// How the outer levels of the decoder are tiled.
-    fn decoder_tiles(&self) -> Tiles {
+    /// How the last levels of the decoder are tiled, one after the other.
+    fn decoder_tiles(&self) -> Vec<Tiles> {
         let levels = self.block_out_channels.len();
-        // Of the pixels; each norm but the last stands before one of a resnet block's two convolutions.
-        let mut reach = 1;
-        for level in (0..levels).rev().take(TILED_LEVELS) {
-            reach += 2 * (self.layers_per_block + 1);
-            if level > 0 {
-                reach = (reach + 1).div_ceil(2);
-            }
-        }
-        Tiles { inputs: 1, outputs: self.tiled_factor(), halo: reach }
+        let tiles = |level: usize| {
+            let outputs = if level > 0 { 2 } else { 1 };
+            let reach = 2 * (self.layers_per_block + 1) + usize::from(level + 1 == levels);
+            let halo = if level > 0 { (reach + 1).div_ceil(2) } else { reach };
+            Tiles { inputs: 1, outputs, pixels: outputs << (levels - 1 - level), halo }
+        };
+        (levels.saturating_sub(TILED_LEVELS)..levels).map(tiles).collect()
     }
 
-    /// How the outer levels of the encoder are tiled.
-    fn encoder_tiles(&self) -> Tiles {
+    /// How the first levels of the encoder are tiled, one after the other.
+    fn encoder_tiles(&self) -> Vec<Tiles> {
         let levels = self.block_out_channels.len();
-        let mut reach = 1;
-        for level in (0..levels).take(TILED_LEVELS) {
-            reach += 2 * self.layers_per_block;
-            if level + 1 < levels {
-                reach = reach / 2 + 1;
-            }
-        }
-        Tiles { inputs: self.tiled_factor(), outputs: 1, halo: reach }
-    }
-
-    /// Pixels along one side of a position between the levels that are tiled and the others.
-    fn tiled_factor(&self) -> usize {
-        1 << TILED_LEVELS.min(self.block_out_channels.len() - 1)
+        let tiles = |level: usize| {
+            let inputs = if level + 1 < levels { 2 } else { 1 };
+            let reach = 2 * self.layers_per_block + usize::from(level == 0);
+            let halo = if level + 1 < levels { reach / 2 + 1 } else { reach };
+            Tiles { inputs, outputs: 1, pixels: inputs << level, halo }
+        };
+        (0..levels.min(TILED_LEVELS)).map(tiles).collect()
     }
 
     fn resnet(&self, inputs: usize, outputs: usize) -> ResnetConfig {
@@ -202,9 +194,16 @@ impl<Resample> Level<Resample> {
         for resnet in &self.resnets {
             cancel.check()?;
             x = resnet.forward_owned(x, statistics)?;
+            if statistics.has_measured() {
+                break;
+            }
         }
         cancel.check()?;
         Ok(x)
+    }
+
+    fn norms(&self) -> usize {
+        2 * self.resnets.len()
     }
 }
 
@@ -241,35 +240,36 @@ impl Encoder {
         })
     }
 
-    /// The levels that may run in tiles, of pixels, and what comes before them.
-    fn outer(&self, pixels: &Tensor, statistics: &mut GroupStatistics, cancel: &CancelToken) -> Result<Tensor> {
-        let mut x = self.conv_in.forward(pixels)?;
-        for level in self.levels.iter().take(TILED_LEVELS) {
-            x = Self::level(level, x, statistics, cancel)?;
-        }
-        Ok(x)
-    }
-
-    /// What follows [`Encoder::outer`].
-    fn inner(&self, mut x: Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        for level in self.levels.iter().skip(TILED_LEVELS) {
-            x = Self::level(level, x, &mut GroupStatistics::own(), cancel)?;
-        }
-        let x = self.mid_block.forward(&x, cancel)?;
-        self.conv_out.forward(&self.conv_norm_out.forward_silu_in_place(x)?)
-    }
-
+    /// One level, and of the first also what is before it.
     fn level(
-        level: &Level<Downsample2D>,
-        x: Tensor,
+        &self,
+        index: usize,
+        mut x: Tensor,
         statistics: &mut GroupStatistics,
         cancel: &CancelToken,
     ) -> Result<Tensor> {
-        let x = level.forward(x, statistics, cancel)?;
-        match &level.resample {
-            Some(downsample) => downsample.forward(&x),
-            None => Ok(x),
+        if index == 0 {
+            x = self.conv_in.forward(&x)?;
         }
+        let level = &self.levels[index];
+        x = level.forward(x, statistics, cancel)?;
+        match &level.resample {
+            Some(downsample) if !statistics.has_measured() => downsample.forward(&x),
+            _ => Ok(x),
+        }
+    }
+
+    fn forward(&self, pixels: &Tensor, tiled: Option<&[Tiles]>, cancel: &CancelToken) -> Result<Tensor> {
+        let mut x = pixels.clone();
+        for index in 0..self.levels.len() {
+            let level = |x: Tensor, statistics: &mut GroupStatistics| self.level(index, x, statistics, cancel);
+            x = match tiled.and_then(|tiles| tiles.get(index)) {
+                Some(tiles) => tiles.run_normed(&x, self.levels[index].norms(), &level)?,
+                None => level(x, &mut GroupStatistics::own())?,
+            };
+        }
+        x = self.mid_block.forward(&x, cancel)?;
+        self.conv_out.forward(&self.conv_norm_out.forward_silu_in_place(x)?)
     }
 }
 
@@ -306,38 +306,42 @@ impl Decoder {
         })
     }
 
-    /// What precedes [`Decoder::outer`].
-    fn inner(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+    /// One level, what is between it and the level before, and after the last what makes pixels.
+    fn level(
+        &self,
+        index: usize,
+        mut x: Tensor,
+        statistics: &mut GroupStatistics,
+        cancel: &CancelToken,
+    ) -> Result<Tensor> {
+        if let Some(upsample) = index.checked_sub(1).and_then(|before| self.levels[before].resample.as_ref()) {
+            x = upsample.forward(&x, None)?;
+        }
+        x = self.levels[index].forward(x, statistics, cancel)?;
+        if index + 1 < self.levels.len() || statistics.has_measured() {
+            return Ok(x);
+        }
+        x = statistics.forward_silu_in_place(&self.conv_norm_out, x)?;
+        if statistics.has_measured() { Ok(x) } else { self.conv_out.forward(&x) }
+    }
+
+    fn norms(&self, index: usize) -> usize {
+        self.levels[index].norms() + usize::from(index + 1 == self.levels.len())
+    }
+
+    /// `tiled` are the last levels'.
+    fn forward(&self, latents: &Tensor, tiled: Option<&[Tiles]>, cancel: &CancelToken) -> Result<Tensor> {
+        let tiled = tiled.unwrap_or_default();
+        let whole = self.levels.len() - tiled.len();
         let mut x = self.mid_block.forward(&self.conv_in.forward(latents)?, cancel)?;
-        for (index, level) in self.levels[..self.first_tiled()].iter().enumerate() {
-            if index > 0 {
-                x = self.upsample(index - 1, x)?;
-            }
-            x = level.forward(x, &mut GroupStatistics::own(), cancel)?;
+        for index in 0..self.levels.len() {
+            let level = |x: Tensor, statistics: &mut GroupStatistics| self.level(index, x, statistics, cancel);
+            x = match index.checked_sub(whole).and_then(|index| tiled.get(index)) {
+                Some(tiles) => tiles.run_normed(&x, self.norms(index), &level)?,
+                None => level(x, &mut GroupStatistics::own())?,
+            };
         }
         Ok(x)
-    }
-
-    /// The levels that may run in tiles, to pixels, of a feature map that nobody else holds.
-    fn outer(&self, mut x: Tensor, statistics: &mut GroupStatistics, cancel: &CancelToken) -> Result<Tensor> {
-        for (index, level) in self.levels.iter().enumerate().skip(self.first_tiled()) {
-            if index > 0 {
-                x = self.upsample(index - 1, x)?;
-            }
-            x = level.forward(x, statistics, cancel)?;
-        }
-        self.conv_out.forward(&statistics.forward_silu_in_place(&self.conv_norm_out, x)?)
-    }
-
-    fn first_tiled(&self) -> usize {
-        self.levels.len().saturating_sub(TILED_LEVELS)
-    }
-
-    fn upsample(&self, level: usize, x: Tensor) -> Result<Tensor> {
-        match &self.levels[level].resample {
-            Some(upsample) => upsample.forward(&x, None),
-            None => Ok(x),
-        }
     }
 }
 
@@ -347,8 +351,8 @@ pub struct AutoencoderKl {
     quant_conv: Option<Conv2d>,
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
-    encoder_tiles: Tiles,
-    decoder_tiles: Tiles,
+    encoder_tiles: Vec<Tiles>,
+    decoder_tiles: Vec<Tiles>,
 }
 
 impl AutoencoderKl {
@@ -367,38 +371,36 @@ impl AutoencoderKl {
         })
     }
 
-    fn posterior(&self, x: Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        let mut moments = self.encoder.inner(x, cancel)?;
+    fn posterior(&self, pixels: &Tensor, tiled: Option<&[Tiles]>, cancel: &CancelToken) -> Result<Posterior> {
+        let mut moments = self.encoder.forward(pixels, tiled, cancel)?;
         if let Some(conv) = &self.quant_conv {
             moments = conv.forward(&moments)?;
         }
         Posterior::from_moments(&moments)
     }
 
-    fn features(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+    fn pixels(&self, latents: &Tensor, tiled: Option<&[Tiles]>, cancel: &CancelToken) -> Result<Tensor> {
         match &self.post_quant_conv {
-            Some(conv) => self.decoder.inner(&conv.forward(latents)?, cancel),
-            None => self.decoder.inner(latents, cancel),
+            Some(conv) => self.decoder.forward(&conv.forward(latents)?, tiled, cancel),
+            None => self.decoder.forward(latents, tiled, cancel),
         }
     }
 }
 
 impl Autoencoder for AutoencoderKl {
     fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        self.posterior(self.encoder.outer(pixels, &mut GroupStatistics::own(), cancel)?, cancel)
+        self.posterior(pixels, None, cancel)
     }
 
     fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        let outer = |x: Tensor, statistics: &mut GroupStatistics| self.encoder.outer(&x, statistics, cancel);
-        self.posterior(self.encoder_tiles.run_normed(pixels, &outer)?, cancel)
+        self.posterior(pixels, Some(&self.encoder_tiles), cancel)
     }
 
     fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        self.decoder.outer(self.features(latents, cancel)?, &mut GroupStatistics::own(), cancel)
+        self.pixels(latents, None, cancel)
     }
 
     fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        let outer = |x: Tensor, statistics: &mut GroupStatistics| self.decoder.outer(x, statistics, cancel);
-        self.decoder_tiles.run_normed(&self.features(latents, cancel)?, &outer)
+        self.pixels(latents, Some(&self.decoder_tiles), cancel)
     }
 }

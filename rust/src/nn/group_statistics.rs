@@ -4,33 +4,62 @@ use super::GroupNorm;
 use super::cpu::GroupMoments;
 use crate::error::{Error, Result};
 
-/// Where the group norms of one forward find their moments.
+/// Where the group norms of a forward find their moments.
 ///
-/// A network that runs tile by tile is the same function in every tile only if its norms do not follow each tile's own
-/// moments: they are taken once from samples of the whole, and then kept.
+/// A network that runs tile by tile computes what it would of the whole only if its norms have the moments of the whole.
+/// They are found norm after norm: once those of all norms before are known, a pass over all tiles that ends where the
+/// next norm begins measures what that one has to take.
 pub struct GroupStatistics(Source);
 
 enum Source {
     Own,
-    Sampled { margins: (Margin, Margin), moments: Vec<GroupMoments> },
-    Kept { moments: Vec<GroupMoments>, next: usize },
+    Shared {
+        /// Of the norms that are known, in their order.
+        moments: Vec<GroupMoments>,
+        /// Of the next norm, over the tiles so far.
+        measured: Option<Measured>,
+        core: Option<(Core, Core)>,
+        next: usize,
+    },
 }
 
-/// The rim of a sample that its cut spoils, above and below or left and right: `rim` of every `of` positions.
+struct Measured {
+    elements: f64,
+    moments: GroupMoments,
+}
+
+/// The part of one side of a feature map that counts: `len` of every `of` positions from `begin` on.
 #[derive(Debug, Clone, Copy)]
-pub struct Margin {
-    /// Positions of one rim.
-    pub rim: usize,
-    /// Positions of the whole side, both rims included.
+pub struct Core {
+    /// The first.
+    pub begin: usize,
+    /// How many.
+    pub len: usize,
+    /// The whole side.
     pub of: usize,
 }
 
-impl Margin {
+impl Core {
     fn within(self, x: &Tensor, dim: usize) -> Result<Tensor> {
         let side = x.dim(dim)?;
-        let rim = (side * self.rim).div_ceil(self.of.max(1));
-        let rim = if 2 * rim < side { rim } else { 0 };
-        Ok(x.narrow(dim, rim, side - 2 * rim)?)
+        Ok(x.narrow(dim, self.begin * side / self.of, self.len * side / self.of)?)
+    }
+}
+
+impl Measured {
+    /// Pools two parts (Chan, Golub and LeVeque 1979).
+    fn add(&mut self, other: &Self) {
+        let total = self.elements + other.elements;
+        let share = other.elements / total;
+        let own = self.moments.mean.iter_mut().zip(&mut self.moments.variance);
+        for ((mean, variance), (other_mean, other_variance)) in
+            own.zip(other.moments.mean.iter().zip(&other.moments.variance))
+        {
+            let difference = other_mean - *mean;
+            *variance += share * (other_variance - *variance) + share * (1.0 - share) * difference * difference;
+            *mean += share * difference;
+        }
+        self.elements = total;
     }
 }
 
@@ -40,35 +69,53 @@ impl GroupStatistics {
         Self(Source::Own)
     }
 
-    /// Those of all samples of the batch together, without their margins, vertical and horizontal.
-    pub fn sampled(margins: (Margin, Margin)) -> Self {
-        Self(Source::Sampled { margins, moments: Vec::new() })
+    /// Those of the whole of which the feature maps are tiles; none is known yet.
+    pub fn shared() -> Self {
+        Self(Source::Shared { moments: Vec::new(), measured: None, core: None, next: 0 })
     }
 
-    /// What the samples had, for one forward after the other through the same norms.
-    #[must_use]
-    pub fn kept(self) -> Self {
-        match self.0 {
-            Source::Sampled { moments, .. } => Self(Source::Kept { moments, next: 0 }),
-            own_or_kept => Self(own_or_kept),
+    /// Begins a forward of one tile that ends at the first norm that is not known, and measures `core`, of height and
+    /// width, there.
+    pub fn begin_measuring(&mut self, core: (Core, Core)) {
+        self.begin(Some(core));
+    }
+
+    /// Begins a forward of one tile through norms that are all known.
+    pub fn begin_computing(&mut self) {
+        self.begin(None);
+    }
+
+    fn begin(&mut self, wanted: Option<(Core, Core)>) {
+        if let Source::Shared { next, core, .. } = &mut self.0 {
+            (*next, *core) = (0, wanted);
         }
     }
 
-    /// Returns to the first norm.
-    pub fn begin(&mut self) {
-        if let Source::Kept { next, .. } = &mut self.0 {
-            *next = 0;
-        }
+    /// Whether the forward has measured, so that what it computes from there on is for nothing.
+    pub fn has_measured(&self) -> bool {
+        matches!(&self.0, Source::Shared { moments, next, .. } if *next > moments.len())
     }
 
-    /// `norm` and SiLU of a feature map.
+    /// Takes what was measured of all tiles.
     ///
     /// # Errors
-    /// [`Error::Inference`] for more norms than were sampled.
+    /// [`Error::Inference`] if nothing was.
+    pub fn adopt(&mut self) -> Result<()> {
+        if let Source::Shared { moments, measured, .. } = &mut self.0 {
+            let measured = measured.take().ok_or_else(|| Error::Inference("no norm was left to measure".into()))?;
+            moments.push(measured.moments);
+        }
+        Ok(())
+    }
+
+    /// `norm` and SiLU of a feature map; the map itself where the norm is measured.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for a norm that is not known, unless it is to be measured.
     pub fn forward_silu(&mut self, norm: &GroupNorm, x: &Tensor) -> Result<Tensor> {
-        match self.0 {
+        match &self.0 {
             Source::Own => norm.forward_silu(&[x]),
-            _ => self.forward_silu_in_place(norm, x.copy()?),
+            Source::Shared { .. } => self.forward_silu_in_place(norm, x.copy()?),
         }
     }
 
@@ -77,19 +124,22 @@ impl GroupStatistics {
     /// # Errors
     /// As there.
     pub fn forward_silu_in_place(&mut self, norm: &GroupNorm, x: Tensor) -> Result<Tensor> {
-        match &mut self.0 {
-            Source::Own => norm.forward_silu_in_place(x),
-            Source::Sampled { margins, moments } => {
-                let found = norm.moments(&margins.1.within(&margins.0.within(&x, 2)?, 3)?)?;
-                let y = norm.forward_silu_by(x, &found)?;
-                moments.push(found);
-                Ok(y)
+        let Source::Shared { moments, measured, core, next } = &mut self.0 else {
+            return norm.forward_silu_in_place(x);
+        };
+        *next += 1;
+        match (moments.get(*next - 1), core) {
+            (Some(moments), _) => norm.forward_silu_by(x, moments),
+            (None, Some((rows, columns))) => {
+                let part = columns.within(&rows.within(&x, 2)?, 3)?;
+                let found = Measured { elements: part.elem_count() as f64, moments: norm.moments(&part)? };
+                match measured {
+                    Some(measured) => measured.add(&found),
+                    None => *measured = Some(found),
+                }
+                Ok(x)
             }
-            Source::Kept { moments, next } => {
-                let moments = moments.get(*next).ok_or_else(|| Error::Inference("a norm was not sampled".into()))?;
-                *next += 1;
-                norm.forward_silu_by(x, moments)
-            }
+            (None, None) => Err(Error::Inference("a norm was not measured".into())),
         }
     }
 }

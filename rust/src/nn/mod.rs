@@ -17,7 +17,7 @@ pub mod weights;
 pub use activation::Activation;
 pub use attention::Attention;
 pub use conv2d::{Conv2d, Conv2dConfig, PointwiseConv2d};
-pub use group_statistics::{GroupStatistics, Margin};
+pub use group_statistics::{Core, GroupStatistics};
 pub use layout::{to_feature_map, to_sequence};
 pub use linear::{Geglu, Linear};
 pub use norm::{GroupNorm, LayerNorm};

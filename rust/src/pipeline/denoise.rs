@@ -17,7 +17,7 @@ impl Pipeline {
         params: &GenerationParams,
         drawing: Drawing,
         conditions: &Conditioning,
-        image: usize,
+        (image, tiled): (usize, bool),
         clock: &mut Clock<'_>,
     ) -> Result<Tensor> {
         let Drawing { mut latents, mut scheduler, mut noise } = drawing;
@@ -31,7 +31,12 @@ impl Pipeline {
             let output = network.guided(&sample, timestep, guided, clock.cancel())?.to_dtype(DType::F32)?;
             let stepped = scheduler.step(&output, index, &latents, &mut |shape| noise.draw(shape))?;
             let preview = match params.previews().after(index) {
-                true => Some(self.preview(&stepped.pred_original_sample, params.previews().decode, clock.cancel())?),
+                true => Some(self.preview(
+                    &stepped.pred_original_sample,
+                    params.previews().decode,
+                    tiled,
+                    clock.cancel(),
+                )?),
                 false => None,
             };
             latents = stepped.prev_sample;

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device};
 
+use super::Pipeline;
 use super::encode::TextStage;
 use super::sources::{Opened, Rename, Sources, VaeFolders};
-use super::{Pipeline, PreviewVae};
+use super::vae::{Loaded as LoadedVae, VaeStage};
 use crate::allocator;
 use crate::checkpoint::{MappedTensors, RandomTensors, clip_text_key, vae_key};
 use crate::device::{self, Residency};
@@ -16,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::family::{Published, StableDiffusion};
 use crate::instruction_set::InstructionSet;
 use crate::models::{
-    Autoencoder, AutoencoderConfig, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder, UNet2DConditionModel,
+    Autoencoder, AutoencoderConfig, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, Denoiser, TextEncoder,
+    UNet2DConditionModel,
 };
 use crate::nn::Weights;
 use crate::nn::weights::{Loaded, TensorSource};
@@ -55,14 +57,16 @@ impl FromStr for Engine {
     }
 }
 
-struct Loader<'a> {
-    open: &'a dyn Fn(&str, Rename) -> Result<Opened>,
+type Open = Arc<dyn Fn(&str, Rename) -> Result<Opened> + Send + Sync>;
+
+struct Loader {
+    open: Open,
     device: Device,
     dtype: DType,
     residency: Vec<Residency>,
 }
 
-impl Loader<'_> {
+impl Loader {
     /// Builds one of this crate's networks and accounts for every tensor of its files.
     fn native<Model>(
         &mut self,
@@ -97,6 +101,14 @@ impl Loader<'_> {
         Ok(model)
     }
 
+    /// The VAE that was loaded alone.
+    fn loaded_vae(mut self, network: Box<dyn Autoencoder>) -> Result<LoadedVae> {
+        match self.residency.pop() {
+            Some(residency) => Ok(LoadedVae { network: network.into(), residency }),
+            None => Err(Error::Inference("a VAE was loaded from nowhere".into())),
+        }
+    }
+
     fn note(
         &mut self,
         component: &'static str,
@@ -124,20 +136,16 @@ fn as_stored(name: &str) -> Option<String> {
 struct Networks {
     text_encoders: Vec<Box<dyn TextEncoder>>,
     unet: Box<dyn Denoiser>,
-    vae: Box<dyn Autoencoder>,
-    preview_vae: Option<PreviewVae>,
 }
 
-fn native(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> {
+fn native(loader: &mut Loader, model: &StableDiffusion) -> Result<Networks> {
     Ok(Networks {
         text_encoders: native_text_encoders(loader, model)?,
         unet: Box::new(loader.native("unet", as_stored, |weights| UNet2DConditionModel::new(weights, &model.unet))?),
-        vae: native_vae(loader, model)?,
-        preview_vae: None,
     })
 }
 
-fn native_text_encoders(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Vec<Box<dyn TextEncoder>>> {
+fn native_text_encoders(loader: &mut Loader, model: &StableDiffusion) -> Result<Vec<Box<dyn TextEncoder>>> {
     let encoder = |(component, config, _): (_, &ClipTextConfig, _)| {
         let model = loader.native(component, clip_text_key, |weights| ClipTextModel::new(weights, config.clone()))?;
         Ok(Box::new(model) as Box<dyn TextEncoder>)
@@ -145,16 +153,32 @@ fn native_text_encoders(loader: &mut Loader<'_>, model: &StableDiffusion) -> Res
     model.text_encoders().map(encoder).collect()
 }
 
-fn native_vae(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Box<dyn Autoencoder>> {
-    loader.native("vae", vae_key, |weights| model.vae.build(weights))
+/// A VAE of this crate, which can be loaded again in another dtype.
+fn native_vae(loader: &Loader, component: &'static str, config: AutoencoderConfig) -> Result<VaeStage> {
+    let (open, device, scaling_factor) = (loader.open.clone(), loader.device.clone(), config.scaling_factor());
+    let load = move |dtype| {
+        let mut loader = Loader { open: open.clone(), device: device.clone(), dtype, residency: Vec::new() };
+        let network = loader.native(component, vae_key, |weights| config.build(weights))?;
+        loader.loaded_vae(network)
+    };
+    VaeStage::new(Box::new(load), device::float_dtype(loader.dtype), scaling_factor, &loader.device)
 }
 
-fn preview_vae(loader: &mut Loader<'_>, config: &AutoencoderConfig) -> Result<PreviewVae> {
-    let network = loader.native("preview_vae", vae_key, |weights| config.build(weights))?;
-    Ok(PreviewVae { network, scaling_factor: config.scaling_factor() })
+/// The same of candle.
+fn candle_vae(loader: &Loader, sources: &Arc<Sources>, config: AutoencoderKlConfig) -> Result<VaeStage> {
+    let (open, device, scaling_factor) = (loader.open.clone(), loader.device.clone(), config.scaling_factor);
+    let sources = sources.clone();
+    let load = move |dtype| {
+        let mut loader = Loader { open: open.clone(), device: device.clone(), dtype, residency: Vec::new() };
+        let network = loader.candle("vae", &sources.mapped("vae", vae_key)?, |tensors, dtype, device| {
+            reference::Vae::new(tensors, &config, dtype, device)
+        })?;
+        loader.loaded_vae(Box::new(network))
+    };
+    VaeStage::new(Box::new(load), loader.dtype, scaling_factor, &loader.device)
 }
 
-fn candle(loader: &mut Loader<'_>, sources: &Sources, model: &StableDiffusion) -> Result<Networks> {
+fn candle(loader: &mut Loader, sources: &Sources, model: &StableDiffusion) -> Result<Networks> {
     Ok(Networks {
         text_encoders: match reference::Clip::preset(&model.text_encoder).filter(|_| model.text_encoder_2.is_none()) {
             Some(preset) => vec![Box::new(loader.candle(
@@ -167,15 +191,6 @@ fn candle(loader: &mut Loader<'_>, sources: &Sources, model: &StableDiffusion) -
         unet: Box::new(loader.candle("unet", &sources.mapped("unet", as_stored)?, |tensors, dtype, device| {
             reference::UNet::new(tensors, &model.unet, dtype, device)
         })?),
-        vae: match &model.vae {
-            AutoencoderConfig::Kl(config) => {
-                Box::new(loader.candle("vae", &sources.mapped("vae", vae_key)?, |tensors, dtype, device| {
-                    reference::Vae::new(tensors, config, dtype, device)
-                })?)
-            }
-            AutoencoderConfig::Tiny(_) => native_vae(loader, model)?,
-        },
-        preview_vae: None,
     })
 }
 
@@ -239,7 +254,7 @@ impl Pipeline {
         InstructionSet::check()?;
         let device = device::open(device)?;
         device::compute_dtype(&device, dtype, false)?;
-        let sources = Sources::open(path, vaes)?;
+        let sources = Arc::new(Sources::open(path, vaes)?);
         let mut model = StableDiffusion::from_folder(sources.model(), sources.vae_config()?)?;
         let preview = sources.preview_vae_config()?;
         if let Some(preview) = &preview {
@@ -247,6 +262,7 @@ impl Pipeline {
         }
         if engine == Engine::Candle {
             model.defaults.deepcache_branches = 0;
+            model.defaults.has_vae_tiles = false;
         }
         let tolerates_bf16 = engine == Engine::Native && model.tolerates_bf16();
         let dtype = device::compute_dtype(&device, dtype, tolerates_bf16)?;
@@ -259,14 +275,19 @@ impl Pipeline {
             Ok(tokenizer)
         };
         let tokenizers = model.text_encoders().map(tokenizer).collect::<Result<_>>()?;
-        let open = |component: &str, rename: Rename| sources.open_component(component, rename);
-        let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
-        let mut networks = match engine {
+        let opened = sources.clone();
+        let open: Open = Arc::new(move |component, rename| opened.open_component(component, rename));
+        let mut loader = Loader { open, device, dtype, residency: Vec::new() };
+        let networks = match engine {
             Engine::Native => native(&mut loader, &model)?,
             Engine::Candle => candle(&mut loader, &sources, &model)?,
         };
-        networks.preview_vae = preview.map(|config| preview_vae(&mut loader, &config)).transpose()?;
-        Ok(Self::new(threads, model, tokenizers, networks, loader, engine))
+        let vae = match (engine, &model.vae) {
+            (Engine::Candle, AutoencoderConfig::Kl(config)) => candle_vae(&loader, &sources, config.clone())?,
+            _ => native_vae(&loader, "vae", model.vae.clone())?,
+        };
+        let preview_vae = preview.map(|config| native_vae(&loader, "preview_vae", config)).transpose()?;
+        Ok(Self::new(threads, model, tokenizers, networks, (vae, preview_vae), loader, engine))
     }
 
     /// A model of a published shape with random weights, which takes the time and the memory of the published one and
@@ -280,12 +301,13 @@ impl Pipeline {
             InstructionSet::check()?;
             let (device, model) = (device::open(device)?, shape.model()?);
             let dtype = device::compute_dtype(&device, dtype, model.tolerates_bf16())?;
-            let open =
-                |_: &str, _: Rename| Ok(Opened { tensors: Box::new(RandomTensors::default()), stored_dtype: "f32" });
-            let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
+            let open: Open =
+                Arc::new(|_, _| Ok(Opened { tensors: Box::new(RandomTensors::default()), stored_dtype: "f32" }));
+            let mut loader = Loader { open, device, dtype, residency: Vec::new() };
             let networks = native(&mut loader, &model)?;
+            let vae = native_vae(&loader, "vae", model.vae.clone())?;
             let tokenizers = model.text_encoders().map(|_| ClipTokenizer::of_bytes()).collect::<Result<_>>()?;
-            Ok(Self::new(threads, model, tokenizers, networks, loader, Engine::Native))
+            Ok(Self::new(threads, model, tokenizers, networks, (vae, None), loader, Engine::Native))
         })
     }
 
@@ -293,8 +315,9 @@ impl Pipeline {
         threads: Threads,
         model: StableDiffusion,
         tokenizers: Vec<ClipTokenizer>,
-        Networks { text_encoders, unet, vae, preview_vae }: Networks,
-        Loader { device, dtype, residency, .. }: Loader<'_>,
+        Networks { text_encoders, unet }: Networks,
+        (vae, preview_vae): (VaeStage, Option<VaeStage>),
+        Loader { device, dtype, residency, .. }: Loader,
         engine: Engine,
     ) -> Self {
         allocator::release();

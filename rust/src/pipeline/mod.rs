@@ -10,6 +10,7 @@ mod prepare;
 mod preview;
 mod shapes;
 mod sources;
+mod vae;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,19 +21,21 @@ use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
 use crate::image::Rgb8;
-use crate::models::{AddedConditioning, Autoencoder, Conditioning, Denoiser, Posterior};
-use crate::params::GenerationParams;
+use crate::models::{AddedConditioning, Conditioning, Denoiser, Posterior};
+use crate::params::{GenerationParams, check_tiling};
 use crate::progress::{CancelToken, Observer, Phase};
 use crate::schedulers::{SchedulerKind, SchedulerOptions};
 use crate::threads::Threads;
 use crate::tokenizer::{ClipTokenizer, Truncation};
 
 use clock::{Clock, Measured};
+use decode::Tiling;
 use encode::TextStage;
 pub use load::Engine;
 pub use prepare::Noise;
 use preview::LatentColours;
 pub use sources::VaeFolders;
+use vae::VaeStage;
 
 /// Growth of the process between two generations that is worth a word, in bytes.
 const GROWTH: u64 = 64 << 20;
@@ -42,8 +45,8 @@ pub struct Pipeline {
     model: StableDiffusion,
     text: Vec<TextStage>,
     unet: Box<dyn Denoiser>,
-    vae: Box<dyn Autoencoder>,
-    preview_vae: Option<PreviewVae>,
+    vae: VaeStage,
+    preview_vae: Option<VaeStage>,
     threads: Threads,
     device: Device,
     dtype: DType,
@@ -52,12 +55,6 @@ pub struct Pipeline {
     resident_bytes: Option<u64>,
     decode_cost: Option<DecodeCost>,
     latent_colours: OnceLock<LatentColours>,
-}
-
-/// What makes previews instead of the VAE.
-struct PreviewVae {
-    network: Box<dyn Autoencoder>,
-    scaling_factor: f64,
 }
 
 /// What decoding one picture of a size took, for the next estimate.
@@ -105,6 +102,8 @@ pub struct Generation {
     pub warnings: Vec<String>,
     /// What moved or grew in memory, in words.
     pub residency_events: Vec<String>,
+    /// Whether the pictures were decoded in tiles.
+    pub vae_tiling: bool,
     /// The scheduler that drew.
     pub scheduler: SchedulerKind,
     /// Its options, every one filled in.
@@ -136,7 +135,7 @@ impl Pipeline {
         cancel: &CancelToken,
     ) -> Result<Generation> {
         let kind = sampler.kind.unwrap_or(self.model.scheduler.default_kind());
-        self.require_memory(params)?;
+        let Tiling { tiled, event } = self.tiling(params)?;
         let pixels = params.height() * params.width();
         let decode_time = self.decode_cost.map(|cost| cost.time.mul_f64(pixels as f64 / cost.pixels as f64));
         let mut clock = Clock::start(params.seeds().len(), decode_time, observer, cancel)?;
@@ -149,12 +148,12 @@ impl Pipeline {
         clock.expect(drawings.iter().map(|drawing| drawing.scheduler.timesteps().len()).sum());
         let mut latents = Vec::with_capacity(drawings.len());
         for (image, drawing) in drawings.into_iter().enumerate() {
-            latents.push(self.denoise(params, drawing, &conditions, image, &mut clock)?);
+            latents.push(self.denoise(params, drawing, &conditions, (image, tiled), &mut clock)?);
         }
         clock.finish(Phase::Denoise)?;
         let mut images = Vec::with_capacity(latents.len());
         for (image, latents) in latents.iter().enumerate() {
-            images.push(self.decode(latents, cancel)?);
+            images.push(self.decode(latents, tiled, cancel)?);
             clock.step(Phase::Decode, image, None)?;
         }
         clock.finish(Phase::Decode)?;
@@ -163,6 +162,10 @@ impl Pipeline {
         if let Some((_, time)) = timings.iter().find(|(phase, _)| *phase == Phase::Decode) {
             self.decode_cost = Some(DecodeCost { pixels, time: time.div_f64(images.len() as f64) });
         }
+        let mut warnings = ineffective::warnings(params, &self.model, steps);
+        warnings.extend(
+            [Some(&self.vae), self.preview_vae.as_ref()].into_iter().flatten().filter_map(VaeStage::take_warning),
+        );
         Ok(Generation {
             images,
             seeds: params.seeds().to_vec(),
@@ -170,28 +173,12 @@ impl Pipeline {
             total,
             peak_memory,
             truncations,
-            warnings: ineffective::warnings(params, &self.model, steps),
-            residency_events: self.residency_events(),
+            warnings,
+            residency_events: event.into_iter().chain(self.residency_events()).collect(),
+            vae_tiling: tiled,
             scheduler: kind,
             options: sampler.options.resolved(kind, &self.model.scheduler),
         })
-    }
-
-    fn require_memory(&self, params: &GenerationParams) -> Result<()> {
-        if !self.device.is_cpu() {
-            return Ok(());
-        }
-        let (needed, mib) = (self.model.decode_bytes(params.height(), params.width()), 1 << 20);
-        match device::available_bytes() {
-            Some(available) if available < needed => Err(Error::OutOfMemory(format!(
-                "a picture of {} x {} takes about {} MiB to decode, and {} MiB are free",
-                params.width(),
-                params.height(),
-                needed / mib,
-                available / mib
-            ))),
-            _ => Ok(()),
-        }
     }
 
     fn residency_events(&mut self) -> Vec<String> {
@@ -241,8 +228,9 @@ impl Pipeline {
     }
 
     /// Where the bytes of each component are.
-    pub fn residency(&self) -> &[Residency] {
-        &self.residency
+    pub fn residency(&self) -> Vec<Residency> {
+        let vaes = [Some(&self.vae), self.preview_vae.as_ref()].into_iter().flatten().map(VaeStage::residency);
+        self.residency.iter().cloned().chain(vaes).collect()
     }
 
     /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) under conditions of the same batch.
@@ -261,22 +249,27 @@ impl Pipeline {
         self.threads.run(|| self.give(&self.unet.predict(&sample, timestep, &conditions, &CancelToken::new())?))
     }
 
-    /// Pixels, f32 (batch, 3, height, width), about -1 to 1, of unscaled `latents`.
+    /// Pixels, f32 (batch, 3, height, width), about -1 to 1, of unscaled `latents`, in tiles where that is asked.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] for another shape than (batch, channels, height, width), each divided by the factor.
-    pub fn vae_decode(&self, latents: &Tensor) -> Result<Tensor> {
+    /// [`Error::InvalidParams`] for another shape than (batch, channels, height, width), each divided by the factor, and
+    /// for tiles where the engine has none.
+    pub fn vae_decode(&self, latents: &Tensor, tiled: bool) -> Result<Tensor> {
         self.check_latents(latents)?;
-        self.threads.run(|| self.give(&self.vae.decode(&self.bring(latents)?, &CancelToken::new())?))
+        check_tiling(tiled.then_some(true), &self.model.defaults)?;
+        self.threads.run(|| self.give(&self.vae.decode(latents, tiled, &CancelToken::new())?))
     }
 
-    /// The posterior over unscaled latents of `pixels`, f32 (batch, 3, height, width) in -1 to 1.
+    /// The posterior over unscaled latents of `pixels`, f32 (batch, 3, height, width) in -1 to 1, in tiles where that is
+    /// asked.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] for another shape, and for sides that are no multiples of the model's factor.
-    pub fn vae_encode(&self, pixels: &Tensor) -> Result<Posterior> {
+    /// [`Error::InvalidParams`] for another shape, for sides that are no multiples of the model's factor, and for tiles
+    /// where the engine has none.
+    pub fn vae_encode(&self, pixels: &Tensor, tiled: bool) -> Result<Posterior> {
         self.check_pixels(pixels)?;
-        let posterior = self.threads.run(|| self.vae.encode(&self.bring(pixels)?, &CancelToken::new()))?;
+        check_tiling(tiled.then_some(true), &self.model.defaults)?;
+        let posterior = self.threads.run(|| self.vae.encode(pixels, tiled, &CancelToken::new()))?;
         let std = posterior.std.as_ref().map(|std| self.give(std)).transpose()?;
         Ok(Posterior { mean: self.give(&posterior.mean)?, std })
     }

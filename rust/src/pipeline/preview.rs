@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Pipeline, PreviewVae};
+use super::Pipeline;
+use super::decode::decode_by;
 use crate::error::{Error, Result};
 use crate::image::Rgb8;
 use crate::progress::CancelToken;
@@ -79,12 +80,12 @@ impl LatentColours {
 impl Pipeline {
     /// A picture of `latents`, f32 (1, channels, h, w) as the scheduler foresees them: of the VAE where `decode` says
     /// so, else of the preview's where there is one, else an estimate.
-    pub(super) fn preview(&self, latents: &Tensor, decode: bool, cancel: &CancelToken) -> Result<Rgb8> {
+    pub(super) fn preview(&self, latents: &Tensor, decode: bool, tiled: bool, cancel: &CancelToken) -> Result<Rgb8> {
         if decode {
-            return self.decode(latents, cancel);
+            return self.decode(latents, tiled, cancel);
         }
-        if let Some(PreviewVae { network, scaling_factor }) = &self.preview_vae {
-            return self.decode_by(network.as_ref(), *scaling_factor, latents, cancel);
+        if let Some(vae) = &self.preview_vae {
+            return decode_by(vae, latents, tiled, cancel);
         }
         let latents = self.give(latents)?;
         match self.latent_colours.get() {
@@ -109,8 +110,8 @@ impl Pipeline {
                 &Device::Cpu,
             )?;
             let latents = coarse.upsample_nearest2d(side, side)?;
-            let scaled = self.bring(&(&latents / self.model.vae.scaling_factor())?)?;
-            let pixels = self.give(&self.vae.decode(&scaled, cancel)?)?;
+            let pixels = self.vae.decode(&(&latents / self.vae.scaling_factor())?, false, cancel)?;
+            let pixels = self.give(&pixels)?;
             let means = pixels.avg_pool2d(self.model.vae.factor())?.to_dtype(DType::F64)?;
             let means = means.clamp(-1.0, 1.0)?.squeeze(0)?.flatten_from(1)?.t()?.to_vec2::<f64>()?;
             let rows = latents.to_dtype(DType::F64)?.squeeze(0)?.flatten_from(1)?.t()?.to_vec2::<f64>()?;
