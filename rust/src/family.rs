@@ -10,7 +10,7 @@ use crate::checkpoint::ModelFolder;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, UNet2DConditionConfig};
-use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
+use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS, Task};
 use crate::schedulers::SchedulerConfig;
 pub use published::Published;
 
@@ -22,8 +22,13 @@ const BF16_WIDTH: usize = 320;
 const DEFAULT_STEPS: usize = 50;
 /// Guidance of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
 const DEFAULT_GUIDANCE: f64 = 7.5;
+/// Strengths as in diffusers' `StableDiffusionImg2ImgPipeline` and `StableDiffusionInpaintPipeline`.
+const DEFAULT_STRENGTHS: (f64, f64) = (0.8, 1.0);
+/// diffusers' pipelines of this kind. Which one a model names decides nothing: its UNet says what it can do.
+const PIPELINES: [&str; 3] =
+    ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"];
 
-/// A text-to-image model of the Stable Diffusion 1 and 2 kind: one CLIP text encoder, a UNet and a VAE.
+/// A model of the Stable Diffusion 1 and 2 kind: one CLIP text encoder, a UNet and a VAE.
 #[derive(Debug, Clone)]
 pub struct StableDiffusion {
     /// The text encoder's shape.
@@ -46,10 +51,11 @@ impl StableDiffusion {
     /// # Errors
     /// [`Error::Checkpoint`] for a pipeline of another kind, and for what is absurd, unsupported or contradictory.
     pub fn from_folder(folder: &ModelFolder, vae: Option<AutoencoderConfig>) -> Result<Self> {
-        if folder.class_name() != "StableDiffusionPipeline" {
+        if !PIPELINES.contains(&folder.class_name()) {
             return Err(Error::Checkpoint(format!(
-                "model_index.json: the pipeline is {}, supported is StableDiffusionPipeline",
-                folder.class_name()
+                "model_index.json: the pipeline is {}, supported are {}",
+                folder.class_name(),
+                PIPELINES.join(", ")
             )));
         }
         let networks = [folder.config("text_encoder")?, folder.config("unet")?];
@@ -74,7 +80,7 @@ impl StableDiffusion {
             ("unet: cross_attention_dim", unet.cross_attention_dim),
             ("text_encoder: hidden_size", text_encoder.hidden_size),
         )?;
-        agree(("unet: in_channels", unet.in_channels), ("vae: latent_channels", vae.latent_channels()))?;
+        let tasks = tasks(unet.in_channels, vae.latent_channels())?;
         agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels()))?;
         let side = unet.sample_size * vae.factor();
         if side > MAX_SIDE {
@@ -91,6 +97,9 @@ impl StableDiffusion {
             num_inference_steps,
             guidance_scale,
             deepcache_branches: unet.deepcache_branches(),
+            tasks,
+            image_to_image_strength: DEFAULT_STRENGTHS.0,
+            inpaint_strength: DEFAULT_STRENGTHS.1,
         };
         Ok(Self { text_encoder, unet, vae, scheduler, defaults })
     }
@@ -118,9 +127,46 @@ impl StableDiffusion {
         (self.vae.latent_channels(), height / self.vae.factor(), width / self.vae.factor())
     }
 
+    /// Says that no picture can be encoded, for the reason `why`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where nothing is left that the model can do.
+    pub fn leave_out_images(&mut self, why: &str) -> Result<()> {
+        if !self.defaults.tasks.contains(&Task::TextToImage) {
+            return Err(Error::Checkpoint(format!("vae: {why}, and this model takes nothing but pictures")));
+        }
+        self.defaults.tasks = &[Task::TextToImage];
+        Ok(())
+    }
+
+    /// Channels that the UNet takes behind the latents: none, or the mask and the latents of what it leaves.
+    pub fn inpainting_channels(&self) -> usize {
+        self.unet.in_channels - self.vae.latent_channels()
+    }
+
+    /// Bytes that the encoder's widest activations take at this size, about, when computing in f32.
+    pub fn encode_bytes(&self, height: usize, width: usize) -> u64 {
+        4 * (self.vae.encoder_width() * height * width * size_of::<f32>()) as u64
+    }
+
     /// Bytes that the decoder's widest activations take at this size, about, when computing in f32.
     pub fn decode_bytes(&self, height: usize, width: usize) -> u64 {
         4 * (self.vae.widest() * height * width * size_of::<f32>()) as u64
+    }
+}
+
+/// What a UNet of so many channels does with latents of so many.
+fn tasks(in_channels: usize, latent_channels: usize) -> Result<&'static [Task]> {
+    let inpaints = 2 * latent_channels + 1;
+    if in_channels == latent_channels {
+        Ok(&Task::ALL)
+    } else if in_channels == inpaints {
+        Ok(&[Task::Inpaint])
+    } else {
+        Err(Error::Checkpoint(format!(
+            "unet: in_channels is {in_channels}, but vae: latent_channels is {latent_channels}, \
+             which takes {latent_channels} or, to inpaint, {inpaints}"
+        )))
     }
 }
 

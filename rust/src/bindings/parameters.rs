@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::buffers::{gray, rgb};
 use super::keywords::Keywords;
 use crate::error::Result;
 use crate::params::{Defaults, GenerationParams, Previews, Request};
@@ -24,6 +25,9 @@ impl Parameters {
             request: Request {
                 prompt,
                 negative_prompt: keywords.take("negative_prompt")?,
+                image: keywords.take_with("image", rgb)?,
+                mask_image: keywords.take_with("mask_image", gray)?,
+                strength: keywords.take("strength")?,
                 height: keywords.take("height")?,
                 width: keywords.take("width")?,
                 num_inference_steps: keywords.take("num_inference_steps")?,

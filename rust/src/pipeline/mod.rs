@@ -4,6 +4,8 @@ mod clock;
 mod decode;
 mod denoise;
 mod encode;
+mod image_to_image;
+mod inpaint;
 mod load;
 mod prepare;
 mod preview;
@@ -20,14 +22,16 @@ use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
 use crate::image::Rgb8;
 use crate::models::{Autoencoder, Denoiser, Posterior, TextEncoder};
-use crate::params::GenerationParams;
+use crate::params::{GenerationParams, InitialImage};
 use crate::progress::{CancelToken, Observer, Phase};
 use crate::schedulers::{SchedulerKind, SchedulerOptions};
 use crate::threads::Threads;
 use crate::tokenizer::{ClipTokenizer, Truncation};
 
 use clock::{Clock, Measured};
+pub use image_to_image::begin_index;
 pub use load::Engine;
+use prepare::Drawing;
 pub use prepare::Noise;
 use preview::LatentColours;
 pub use sources::VaeFolders;
@@ -142,10 +146,10 @@ impl Pipeline {
 
         let (embeddings, truncations) = self.encode(params)?;
         clock.finish(Phase::Encode)?;
-        let drawings = self.prepare(params, kind, &sampler.options)?;
+        let drawings = self.prepare(params, kind, &sampler.options, cancel)?;
         clock.finish(Phase::Prepare)?;
-        let steps = drawings.first().map_or(0, |drawing| drawing.scheduler.timesteps().len());
-        clock.expect(drawings.iter().map(|drawing| drawing.scheduler.timesteps().len()).sum());
+        let steps = drawings.first().map_or(0, Drawing::steps);
+        clock.expect(drawings.iter().map(Drawing::steps).sum());
         let mut latents = Vec::with_capacity(drawings.len());
         for (image, drawing) in drawings.into_iter().enumerate() {
             latents.push(self.denoise(params, drawing, &embeddings, image, &mut clock)?);
@@ -169,7 +173,7 @@ impl Pipeline {
             total,
             peak_memory,
             truncations,
-            warnings: ineffective(params, steps),
+            warnings: ineffective(params, steps, self.model.vae.factor()),
             residency_events: self.residency_events(),
             scheduler: kind,
             options: sampler.options.resolved(kind, &self.model.scheduler),
@@ -180,10 +184,15 @@ impl Pipeline {
         if !self.device.is_cpu() {
             return Ok(());
         }
-        let (needed, mib) = (self.model.decode_bytes(params.height(), params.width()), 1 << 20);
+        let mut work = ("decode", self.model.decode_bytes(params.height(), params.width()));
+        if params.initial_image().is_some() {
+            let encode = ("encode", self.model.encode_bytes(params.height(), params.width()));
+            work = if encode.1 > work.1 { encode } else { work };
+        }
+        let ((work, needed), mib) = (work, 1 << 20);
         match device::available_bytes() {
             Some(available) if available < needed => Err(Error::OutOfMemory(format!(
-                "a picture of {} x {} takes about {} MiB to decode, and {} MiB are free",
+                "a picture of {} x {} takes about {} MiB to {work}, and {} MiB are free",
                 params.width(),
                 params.height(),
                 needed / mib,
@@ -279,9 +288,11 @@ impl Pipeline {
     }
 }
 
-/// What was given and has no effect on a schedule of `steps`.
-fn ineffective(params: &GenerationParams, steps: usize) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// What was given and has no effect on a schedule of `steps` and latents a `factor` smaller than pixels.
+fn ineffective(params: &GenerationParams, steps: usize, factor: usize) -> Vec<String> {
+    let mask_image = params.initial_image().and_then(InitialImage::mask_image);
+    let mut warnings: Vec<_> =
+        mask_image.and_then(|mask| inpaint::repaints_nothing(mask, factor)).into_iter().collect();
     let (interval, deepcache) = (params.guidance_interval(), params.deepcache());
     let (start, end) = (interval.start(), interval.end());
     if !interval.is_whole() && !params.is_guided() {
