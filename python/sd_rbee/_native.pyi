@@ -170,7 +170,8 @@ class Generation:
     def parameters(self) -> dict[str, Any]:
         """The parameters as they were used, every default filled in.
 
-        Keys: task (one of `Pipeline.tasks`), strength (None for text-to-image), width, height, num_inference_steps, guidance_scale, guidance_rescale, guidance_start, guidance_end,
+        Keys: task (one of `Pipeline.tasks`), strength (None for text-to-image), width, height,
+        num_inference_steps, guidance_scale, guidance_rescale, guidance_start, guidance_end,
         deepcache_interval, deepcache_branch, scheduler, eta, timestep_spacing (None with lcm and tcd),
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, rescale_betas_zero_snr.
         """
@@ -228,14 +229,11 @@ class Pipeline:
         on_step: Callable[[Step], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> Generation:
-        """Draws pictures of a prompt; with an image, over it; with a mask too, over its part that the mask names.
+        """Draws pictures of a prompt; with an image, over it; with a mask too, over that part of it.
 
-        Args:
-            image: C-contiguous uint8 (height, width, 3), sides multiples of `size_multiple`.
-            mask_image: C-contiguous uint8 (height, width), the image's size; where it is 128 or more is drawn anew.
-            strength: How much of the image is drawn anew, above 0 to 1; None is the model's own for the task.
-            height: The image's, where there is one.
-            width: The image's, where there is one.
+        `image` is a C-contiguous uint8 buffer (height, width, 3), its sides multiples of `size_multiple`; pictures are
+        of its size. `mask_image`, (height, width) of that size, is drawn over where it is 128 or more. `strength` is how
+        much is drawn anew, above 0 to 1; None is the model's own for the task.
         """
     def check(
         self,
