@@ -143,14 +143,14 @@ def test_the_candle_engine_draws_over_what_it_can_encode(tmp_path: Path) -> None
         ours, candles = (_pixels(_load(folder, engine).generate(**asked)) for engine in ("native", "candle"))
         # candle's GEGLU is the tanh approximation.
         assert np.abs(ours[0].astype(int) - candles[0]).max() <= 4
-    unable = _write_model(tmp_path / "unable", _LATENTS, use_quant_conv=False)
+    unable = _write_model(tmp_path / "unable", _LATENTS, width=32, use_quant_conv=False)
     assert _load(unable, "candle").tasks == ["text-to-image"]
     with pytest.raises(InvalidParamsError, match=r"^image: got an image, allowed is none: .*text-to-image$"):
         _load(unable, "candle").check("", image=_picture())
     with pytest.raises(
         CheckpointError, match=r"^vae: the candle engine encodes only with a quant_conv, and this model"
     ):
-        _load(_write_model(tmp_path / "nothing left", _TOLD, use_quant_conv=False), "candle")
+        _load(_write_model(tmp_path / "nothing left", _TOLD, width=32, use_quant_conv=False), "candle")
 
 
 def test_the_parameters_tell_the_task(model: Path) -> None:

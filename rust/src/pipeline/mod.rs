@@ -5,6 +5,7 @@ mod decode;
 mod denoise;
 mod encode;
 mod image_to_image;
+mod ineffective;
 mod inpaint;
 mod load;
 mod prepare;
@@ -21,14 +22,15 @@ use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
 use crate::image::Rgb8;
-use crate::models::{Autoencoder, Denoiser, Posterior, TextEncoder};
-use crate::params::{GenerationParams, InitialImage};
+use crate::models::{AddedConditioning, Autoencoder, Conditioning, Denoiser, Posterior};
+use crate::params::GenerationParams;
 use crate::progress::{CancelToken, Observer, Phase};
 use crate::schedulers::{SchedulerKind, SchedulerOptions};
 use crate::threads::Threads;
 use crate::tokenizer::{ClipTokenizer, Truncation};
 
 use clock::{Clock, Measured};
+use encode::TextStage;
 pub use image_to_image::begin_index;
 pub use load::Engine;
 use prepare::Drawing;
@@ -42,8 +44,7 @@ const GROWTH: u64 = 64 << 20;
 /// A model in memory.
 pub struct Pipeline {
     model: StableDiffusion,
-    tokenizer: ClipTokenizer,
-    text_encoder: Box<dyn TextEncoder>,
+    text: Vec<TextStage>,
     unet: Box<dyn Denoiser>,
     vae: Box<dyn Autoencoder>,
     preview_vae: Option<PreviewVae>,
@@ -82,7 +83,7 @@ pub struct Sampler {
 /// A prompt that was longer than the text encoder's window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromptTruncation {
-    /// `prompt` or `negative_prompt`.
+    /// `prompt`, `negative_prompt`, or what the second text encoder was given of them.
     pub field: &'static str,
     /// What was cut.
     pub truncation: Truncation,
@@ -144,7 +145,7 @@ impl Pipeline {
         let decode_time = self.decode_cost.map(|cost| cost.time.mul_f64(pixels as f64 / cost.pixels as f64));
         let mut clock = Clock::start(params.seeds().len(), decode_time, observer, cancel)?;
 
-        let (embeddings, truncations) = self.encode(params)?;
+        let (conditions, truncations) = self.encode(params)?;
         clock.finish(Phase::Encode)?;
         let drawings = self.prepare(params, kind, &sampler.options, cancel)?;
         clock.finish(Phase::Prepare)?;
@@ -152,7 +153,7 @@ impl Pipeline {
         clock.expect(drawings.iter().map(Drawing::steps).sum());
         let mut latents = Vec::with_capacity(drawings.len());
         for (image, drawing) in drawings.into_iter().enumerate() {
-            latents.push(self.denoise(params, drawing, &embeddings, image, &mut clock)?);
+            latents.push(self.denoise(params, drawing, &conditions, image, &mut clock)?);
         }
         clock.finish(Phase::Denoise)?;
         let mut images = Vec::with_capacity(latents.len());
@@ -173,7 +174,7 @@ impl Pipeline {
             total,
             peak_memory,
             truncations,
-            warnings: ineffective(params, steps, self.model.vae.factor()),
+            warnings: ineffective::warnings(params, &self.model, steps),
             residency_events: self.residency_events(),
             scheduler: kind,
             options: sampler.options.resolved(kind, &self.model.scheduler),
@@ -218,9 +219,9 @@ impl Pipeline {
         &self.model
     }
 
-    /// The tokenizer.
+    /// The first text encoder's tokenizer.
     pub fn tokenizer(&self) -> &ClipTokenizer {
-        &self.tokenizer
+        &self.text[0].tokenizer
     }
 
     /// The device that everything is on.
@@ -253,14 +254,20 @@ impl Pipeline {
         &self.residency
     }
 
-    /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) and `embeddings` (batch, window, width).
+    /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) under conditions of the same batch.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] for other shapes and for a timestep that is not finite.
-    pub fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor) -> Result<Tensor> {
-        self.check_predict(sample, timestep, embeddings)?;
-        let (sample, embeddings) = (self.bring(sample)?, self.bring(embeddings)?);
-        self.threads.run(|| self.give(&self.unet.predict(&sample, timestep, &embeddings, &CancelToken::new())?))
+    /// [`Error::InvalidParams`] for other shapes, for conditions that this UNet does not take or that are missing, and
+    /// for a timestep that is not finite.
+    pub fn predict(&self, sample: &Tensor, timestep: f64, conditions: &Conditioning) -> Result<Tensor> {
+        self.check_predict(sample, timestep, conditions)?;
+        let sample = self.bring(sample)?;
+        let added = conditions.added.as_ref().map(|added| {
+            let time_ids = added.time_ids.to_device(&self.device)?.to_dtype(DType::F32)?;
+            Ok::<_, Error>(AddedConditioning { pooled: self.bring(&added.pooled)?, time_ids })
+        });
+        let conditions = Conditioning { embeddings: self.bring(&conditions.embeddings)?, added: added.transpose()? };
+        self.threads.run(|| self.give(&self.unet.predict(&sample, timestep, &conditions, &CancelToken::new())?))
     }
 
     /// Pixels, f32 (batch, 3, height, width), about -1 to 1, of unscaled `latents`.
@@ -286,35 +293,4 @@ impl Pipeline {
     fn give(&self, tensor: &Tensor) -> Result<Tensor> {
         Ok(tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?)
     }
-}
-
-/// What was given and has no effect on a schedule of `steps` and latents a `factor` smaller than pixels.
-fn ineffective(params: &GenerationParams, steps: usize, factor: usize) -> Vec<String> {
-    let mask_image = params.initial_image().and_then(InitialImage::mask_image);
-    let mut warnings: Vec<_> =
-        mask_image.and_then(|mask| inpaint::repaints_nothing(mask, factor)).into_iter().collect();
-    let (interval, deepcache) = (params.guidance_interval(), params.deepcache());
-    let (start, end) = (interval.start(), interval.end());
-    if !interval.is_whole() && !params.is_guided() {
-        let scale = params.guidance_scale();
-        warnings.push(format!(
-            "guidance_start and guidance_end have no effect at guidance_scale {scale}: guidance begins above 1"
-        ));
-    } else if !(0..steps).any(|index| interval.contains(index, steps)) {
-        warnings.push(format!(
-            "guidance_scale has no effect: none of {steps} steps lies between guidance_start {start} and guidance_end {end}"
-        ));
-    }
-    if deepcache.branch() > 0 && !deepcache.is_on() {
-        warnings.push("deepcache_branch has no effect at deepcache_interval 1".into());
-    }
-    if params.negative_prompt().is_some_and(|prompt| !prompt.is_empty()) && !params.is_guided() {
-        let scale = params.guidance_scale();
-        warnings.push(format!("negative_prompt has no effect at guidance_scale {scale}: guidance begins above 1"));
-    }
-    if params.guidance_rescale() > 0.0 && !params.is_guided() {
-        let scale = params.guidance_scale();
-        warnings.push(format!("guidance_rescale has no effect at guidance_scale {scale}: guidance begins above 1"));
-    }
-    warnings
 }
