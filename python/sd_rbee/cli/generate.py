@@ -129,7 +129,7 @@ def generate(
     from sd_rbee.pipeline import Pipeline
     from sd_rbee.spec import GenerationSpec
 
-    GenerationSpec(prompt, **parameters)
+    GenerationSpec.of(prompt, **parameters)
     files = None if to_stdout else Output(None if output is None else Path(output), prompt, count)
     with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
         for told in (TruncatedPromptWarning, IneffectiveParameterWarning):

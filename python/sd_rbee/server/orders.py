@@ -2,6 +2,7 @@
 
 from typing import NoReturn
 
+from sd_rbee.checks import shorten
 from sd_rbee.engine import Order
 from sd_rbee.errors import InvalidParamsError
 from sd_rbee.server.errors import UnsupportedOperationError, WrongModelError
@@ -18,7 +19,7 @@ from sd_rbee.server.requests import (
     JobRequest,
 )
 from sd_rbee.settings import WorkerSettings
-from sd_rbee.spec import GenerationSpec, shorten
+from sd_rbee.spec import GenerationSpec
 
 # The engine's own limit, known here because a job that cannot be done is better refused than queued.
 _MAX_PROMPT_BYTES = 256 << 10
