@@ -1,5 +1,6 @@
 """Pixels between PIL and buffers: uint8 (height, width, 3), (height, width)."""
 
+from array import array as array_of
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
     from sd_rbee.backend import native
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_FLOATS = ("f", "d", "e")
 
 
 def to_buffer(picture: Image.Image) -> memoryview:
@@ -46,11 +46,13 @@ def from_array(field: str, array: memoryview, max_pixels: int) -> Image.Image:
     data, kind = array.tobytes(), array.format
     if kind == "?":
         data = data.translate(bytes([0]) + bytes([255]) * 255)
-    elif kind in _FLOATS:
+    elif kind in ("f", "d"):
+        values = array_of("f" if kind == "f" else "d", data)
         try:
-            data = bytes([round(255 * value) for value in memoryview(data).cast("B").cast(kind)])
-        except (ValueError, OverflowError, NotImplementedError):
-            raise InvalidParamsError(field, "an array of other floats", "floats in 0 to 1, of 32 or 64 bits") from None
+            data = bytes([round(255 * value) for value in values])
+        except (ValueError, OverflowError):
+            raise InvalidParamsError(field, "an array of other floats", "floats in 0 to 1") from None
     elif kind != "B":
-        raise InvalidParamsError(field, f"an array of type {kind}", "uint8, bool, or floats in 0 to 1")
+        allowed = "uint8, bool, or floats in 0 to 1 of 32 or 64 bits"
+        raise InvalidParamsError(field, f"an array of type {kind}", allowed)
     return Image.frombytes(_MODES[channels], (width, height), data)
