@@ -82,15 +82,16 @@ def lay_out(spec: GenerationSpec, size_multiple: int, own_size: Size) -> Layout 
         drawing = spec.width, spec.height
     else:
         # A part that is enlarged has no size of its own.
-        whole = own_size if spec.padding_mask_crop is not None else _rounded_down(canvas, size_multiple)
-        drawing = spec.width or whole[0], spec.height or whole[1]
+        whole = own_size if spec.padding_mask_crop is not None else canvas
+        drawing = spec.width or whole[0] - whole[0] % size_multiple, spec.height or whole[1] - whole[1] % size_multiple
+        _check_drawing(spec.image.field, canvas, drawing, size_multiple)
     return Layout(canvas, drawing, is_masked, warnings)
 
 
 def _refuse_without_image(spec: GenerationSpec) -> None:
     if spec.mask_image is not None:
         given = f"a mask of {spec.mask_image.width} x {spec.mask_image.height}"
-        raise InvalidParamsError("mask_image", given, "none without an image")
+        raise InvalidParamsError(spec.mask_image.field, given, "none without an image")
     for field in (*_OF_MASKS, "outpaint"):
         if getattr(spec, field):
             raise InvalidParamsError(field, str(getattr(spec, field)), "nothing without an image")
@@ -104,7 +105,9 @@ def _check_mask(spec: GenerationSpec) -> None:
         raise InvalidParamsError("outpaint", str(spec.outpaint), "more than 0 pixels on one side at least")
     if spec.mask_image is not None and spec.mask_image.size != spec.image.size:
         given = f"a mask of {spec.mask_image.width} x {spec.mask_image.height}"
-        raise InvalidParamsError("mask_image", given, f"the image's size, {spec.image.width} x {spec.image.height}")
+        raise InvalidParamsError(
+            spec.mask_image.field, given, f"the image's size, {spec.image.width} x {spec.image.height}"
+        )
 
 
 def _check_side(field: str, side: int | None, multiple: int) -> None:
@@ -115,12 +118,10 @@ def _check_side(field: str, side: int | None, multiple: int) -> None:
         raise InvalidParamsError(field, str(side), allowed)
 
 
-def _rounded_down(size: Size, multiple: int) -> Size:
-    largest = MAX_SIDE - MAX_SIDE % multiple
-    if min(size) < multiple or max(size) >= largest + multiple:
-        allowed = f"sides of {multiple} to {largest}, unless height and width say at what size to draw it"
-        raise InvalidParamsError("image", f"{size[0]} x {size[1]}", allowed)
-    return size[0] - size[0] % multiple, size[1] - size[1] % multiple
+def _check_drawing(field: str, canvas: Size, drawing: Size, multiple: int) -> None:
+    if min(drawing) < multiple or max(drawing) > MAX_SIDE:
+        allowed = f"sides of {multiple} to {MAX_SIDE - MAX_SIDE % multiple}, unless height and width say how to draw it"
+        raise InvalidParamsError(field, f"{canvas[0]} x {canvas[1]}", allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,9 @@ def prepare(spec: GenerationSpec, layout: Layout) -> InitialImage:
         mask = inpaint.blur(mask, spec.mask_blur)
         if spec.padding_mask_crop is not None:
             region = inpaint.crop_region(mask, layout.drawing, spec.padding_mask_crop)
+            if region is None:
+                field = "mask_image" if spec.mask_image is None else spec.mask_image.field
+                raise InvalidParamsError(field, "a mask that is black all over", "some white to crop to")
     arguments = {"image": to_buffer(_resized(original, layout.drawing, region))}
     overlay_mask = None
     if mask is not None:
@@ -198,6 +202,8 @@ def _original_and_mask(spec: GenerationSpec, changes: list[str]) -> tuple[Image.
         alpha = inpaint.add_border(opaque, spec.outpaint, 0)
         mask = None if mask is None else inpaint.add_border(mask.convert("L"), spec.outpaint, 255)
     if alpha is not None:
+        if alpha.point(lambda value: value >= inpaint.OPAQUE).getbbox() is None:
+            raise InvalidParamsError(spec.image.field, "an image that is transparent all over", "some opaque pixels")
         original = inpaint.extend_edges(original, alpha)
         mask = ImageChops.invert(alpha) if mask is None else mask
         if spec.image.is_transparent:

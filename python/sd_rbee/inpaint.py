@@ -2,13 +2,13 @@
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from sd_rbee.errors import InvalidParamsError
 from sd_rbee.resizing import cover
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels, the last two not included."""
 
-_OPAQUE = 128
+# From here up a pixel is rather opaque than transparent.
+OPAQUE = 128
 
 
 def blur(mask: Image.Image, radius: float) -> Image.Image:
@@ -18,15 +18,14 @@ def blur(mask: Image.Image, radius: float) -> Image.Image:
     return (mask.convert("L") if mask.mode == "1" else mask).filter(ImageFilter.GaussianBlur(radius))
 
 
-def crop_region(mask: Image.Image, size: tuple[int, int], padding: int) -> Box:
+def crop_region(mask: Image.Image, size: tuple[int, int], padding: int) -> Box | None:
     """The box around all that is not black, with padding, widened to the proportions of `size`: `get_crop_region`.
 
-    Raises:
-        InvalidParamsError: All of the mask is black.
+    None where all is black.
     """
     found = mask.convert("L").getbbox()
     if found is None:
-        raise InvalidParamsError("mask_image", "a mask that is black all over", "some white where padding_mask_crop is")
+        return None
     left, top = max(found[0] - padding, 0), max(found[1] - padding, 0)
     right, bottom = min(found[2] + padding, mask.width), min(found[3] + padding, mask.height)
     proportions = size[0] / size[1]
@@ -96,15 +95,11 @@ def extend_edges(picture: Image.Image, alpha: Image.Image) -> Image.Image:
     """The picture with what is rather transparent than opaque filled from the nearest pixels that are not.
 
     A straight edge goes on as it is. Distances double from pass to pass, so that a fill of n pixels takes log2(n).
-
-    Raises:
-        InvalidParamsError: There is nothing to fill from.
+    Nothing is filled where nothing is opaque.
     """
-    known = alpha.point(lambda value: 255 if value >= _OPAQUE else 0)
-    if known.getextrema()[1] == 0:
-        raise InvalidParamsError("image", "an image that is transparent all over", "some pixels that are opaque")
+    known = alpha.point(lambda value: 255 if value >= OPAQUE else 0)
     filled, reach = picture.copy(), 1
-    while known.getextrema()[0] == 0:
+    while known.getextrema() == (0, 255):
         for move in ((reach, 0), (-reach, 0), (0, reach), (0, -reach)):
             moved, there = Image.new("RGB", filled.size), Image.new("L", filled.size)
             moved.paste(filled, move)

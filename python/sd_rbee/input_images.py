@@ -39,7 +39,7 @@ class InputImage:
     One that came as a file may be kept as one, in few bytes, and is decoded anew where it is used.
 
     Attributes:
-        field: Name of the parameter.
+        field: What errors call it.
         width: In pixels, upright.
         height: In pixels, upright.
         is_transparent: Whether any pixel is not opaque.
@@ -59,16 +59,17 @@ class InputImage:
         """Takes whatever `generate` takes as an image.
 
         Args:
-            field: Name of the parameter.
-            value: A PIL image; an array by the buffer protocol, (height, width) or (height, width, 1, 3 or 4) of uint8,
-                of bool, or of floats in 0 to 1, which are rounded to 8 bits; a path; or a file's bytes. Files are of
-                `FORMATS`. Of what EXIF says only the orientation counts, of a phone's several pictures the first.
+            field: Name of the parameter, for errors.
+            value: An `InputImage`, which is kept; a PIL image; an array by the buffer protocol, (height, width) or
+                (height, width, 1, 3 or 4) of uint8, of bool, or of floats in 0 to 1, which are rounded to 8 bits; a
+                path; or a file's bytes. Files are of `FORMATS`. Of what EXIF says only the orientation counts, of a
+                phone's several pictures the first.
 
         Raises:
             InvalidParamsError: Nothing of that kind, an animation, more than `MAX_PIXELS`, or broken.
         """
         if isinstance(value, InputImage):
-            return dataclasses.replace(value, field=field)
+            return value
         if isinstance(value, str | os.PathLike):
             return cls._of_picture(field, _read_file(field, value))
         if isinstance(value, Image.Image):
@@ -87,7 +88,7 @@ class InputImage:
         """Takes a file's bytes, finds out whether they can be decoded, and keeps them alone.
 
         Args:
-            field: Name of the parameter.
+            field: Name of the parameter, for errors.
             data: The file.
             formats: Those that may be, as PIL calls them.
             max_pixels: Width times height that is allowed.

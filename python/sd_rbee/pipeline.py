@@ -187,6 +187,11 @@ class Pipeline:
         return self._native.defaults
 
     @property
+    def tasks(self) -> list[Literal["text-to-image", "image-to-image", "inpaint"]]:
+        """What the model can do."""
+        return self._native.tasks
+
+    @property
     def size_multiple(self) -> int:
         """Height and width must be multiples of this."""
         return self._native.size_multiple
