@@ -74,7 +74,7 @@ def lay_out(spec: GenerationSpec, size_multiple: int, own_size: Size) -> Layout 
     warnings = []
     if not is_masked:
         for field in _OF_MASKS:
-            if getattr(spec, field):
+            if _is_given(spec, field):
                 raise InvalidParamsError(field, str(getattr(spec, field)), "nothing without a mask_image")
         if not spec.keep_unmasked:
             warnings.append("keep_unmasked has no effect without a mask_image")
@@ -84,7 +84,7 @@ def lay_out(spec: GenerationSpec, size_multiple: int, own_size: Size) -> Layout 
         # A part that is enlarged has no size of its own.
         whole = own_size if spec.padding_mask_crop is not None else canvas
         drawing = spec.width or whole[0] - whole[0] % size_multiple, spec.height or whole[1] - whole[1] % size_multiple
-        _check_drawing(spec.image.field, canvas, drawing, size_multiple)
+        _check_drawing(spec, canvas, drawing, size_multiple)
     return Layout(canvas, drawing, is_masked, warnings)
 
 
@@ -93,8 +93,12 @@ def _refuse_without_image(spec: GenerationSpec) -> None:
         given = f"a mask of {spec.mask_image.width} x {spec.mask_image.height}"
         raise InvalidParamsError(spec.mask_image.field, given, "none without an image")
     for field in (*_OF_MASKS, "outpaint"):
-        if getattr(spec, field):
+        if _is_given(spec, field):
             raise InvalidParamsError(field, str(getattr(spec, field)), "nothing without an image")
+
+
+def _is_given(spec: GenerationSpec, field: str) -> bool:
+    return bool(getattr(spec, field) != spec.__dataclass_fields__[field].default)
 
 
 def _check_mask(spec: GenerationSpec) -> None:
@@ -118,10 +122,12 @@ def _check_side(field: str, side: int | None, multiple: int) -> None:
         raise InvalidParamsError(field, str(side), allowed)
 
 
-def _check_drawing(field: str, canvas: Size, drawing: Size, multiple: int) -> None:
+def _check_drawing(spec: GenerationSpec, canvas: Size, drawing: Size, multiple: int) -> None:
+    assert spec.image is not None
     if min(drawing) < multiple or max(drawing) > MAX_SIDE:
+        given = f"{canvas[0]} x {canvas[1]}" + (" with what is beyond it" if spec.outpaint else "")
         allowed = f"sides of {multiple} to {MAX_SIDE - MAX_SIDE % multiple}, unless height and width say how to draw it"
-        raise InvalidParamsError(field, f"{canvas[0]} x {canvas[1]}", allowed)
+        raise InvalidParamsError(spec.image.field, given, allowed)
 
 
 @dataclass(frozen=True, slots=True)

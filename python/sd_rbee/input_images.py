@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -211,5 +211,13 @@ def _alpha(picture: Image.Image) -> Image.Image:
     return picture.convert("RGBA").getchannel("A")
 
 
-ImageInput: TypeAlias = InputImage | Image.Image | Buffer | str | os.PathLike[str]
+class Array(Protocol):
+    """numpy's, which type checkers do not see as a `Buffer` before Python 3.12."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """What it holds."""
+
+
+ImageInput: TypeAlias = InputImage | Image.Image | Array | Buffer | str | os.PathLike[str]
 """What `InputImage.of` takes."""

@@ -319,7 +319,7 @@ class Pipeline:
             timings=made.timings,
             peak_memory=made.peak_memory,
             truncations=made.truncations,
-            warnings=[*changes, *made.warnings],
+            warnings=[*changes, *(() if layout is None else layout.warnings), *made.warnings],
             image_changes=changes,
             residency_events=made.residency_events,
             parameters=parameters,
