@@ -2,20 +2,15 @@
 
 mod published;
 
-use std::path::Path;
+use serde_json::Value;
 
-use serde_json::{Value, json};
-
-use crate::checkpoint::ModelFolder;
+use crate::checkpoint::ModelFiles;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, UNet2DConditionConfig};
 use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
 use crate::schedulers::SchedulerConfig;
 pub use published::Published;
 
-/// Most bytes of a file that says a few numbers.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// First width of a UNet from which on products may be of bf16: that of the published models.
 const BF16_WIDTH: usize = 320;
 /// Steps of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
@@ -39,26 +34,27 @@ pub struct StableDiffusion {
 }
 
 impl StableDiffusion {
-    /// Reads all configurations of `folder` and checks that they fit together; `vae` takes the place of its own.
+    /// Reads all configurations of `files` and checks that they fit together; `vae` takes the place of its own.
     ///
     /// A `generation_config.json` beside `model_index.json` may set `num_inference_steps` and `guidance_scale`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a pipeline of another kind, and for what is absurd, unsupported or contradictory.
-    pub fn from_folder(folder: &ModelFolder, vae: Option<AutoencoderConfig>) -> Result<Self> {
-        if folder.class_name() != "StableDiffusionPipeline" {
+    pub fn from_files(files: &ModelFiles, vae: Option<AutoencoderConfig>) -> Result<Self> {
+        if files.class_name() != "StableDiffusionPipeline" {
             return Err(Error::Checkpoint(format!(
-                "model_index.json: the pipeline is {}, supported is StableDiffusionPipeline",
-                folder.class_name()
+                "{}: the pipeline is {}, supported is StableDiffusionPipeline",
+                files.shown(),
+                files.class_name()
             )));
         }
-        let networks = [folder.config("text_encoder")?, folder.config("unet")?];
+        let networks = [files.config("text_encoder")?, files.config("unet")?];
         let vae = match vae {
             Some(vae) => vae,
-            None => AutoencoderConfig::from_json("vae", folder.component_class("vae"), &folder.config("vae")?)?,
+            None => AutoencoderConfig::from_json("vae", files.component_class("vae"), &files.config("vae")?)?,
         };
-        let scheduler = SchedulerConfig::parse(&folder.scheduler_config()?)?;
-        Self::from_configs(networks.each_ref(), vae, scheduler, generation_config(folder.path())?)
+        let scheduler = SchedulerConfig::parse(&files.scheduler_config()?)?;
+        Self::from_configs(networks.each_ref(), vae, scheduler, generation_config(&files.generation_config()?)?)
     }
 
     fn from_configs(
@@ -131,10 +127,8 @@ fn agree(left: (&str, usize), right: (&str, usize)) -> Result<()> {
     Err(Error::Checkpoint(format!("{} is {}, but {} is {}", left.0, left.1, right.0, right.1)))
 }
 
-fn generation_config(folder: &Path) -> Result<(usize, f64)> {
-    const NAME: &str = "generation_config.json";
-    let value = files::read_optional_json(&folder.join(NAME), NAME, MAX_CONFIG_BYTES)?.unwrap_or_else(|| json!({}));
-    let fields = Fields::new(NAME, &value)?;
+fn generation_config(value: &Value) -> Result<(usize, f64)> {
+    let fields = Fields::new("generation_config.json", value)?;
     Ok((
         fields.size("num_inference_steps", DEFAULT_STEPS, 1..=MAX_STEPS)?,
         fields.number("guidance_scale", DEFAULT_GUIDANCE, 0.0..=MAX_GUIDANCE)?,

@@ -14,7 +14,7 @@ use super::step;
 use crate::device;
 use crate::error::Result;
 use crate::family::Published;
-use crate::pipeline::{self, Noise, VaeFolders};
+use crate::pipeline::{self, Noise, VaePaths};
 use crate::progress::CancelToken;
 use crate::schedulers;
 
@@ -78,7 +78,7 @@ impl Pipeline {
         preview_vae: Option<PathBuf>,
     ) -> PyResult<Self> {
         let engine = engine.parse()?;
-        let vaes = VaeFolders { vae, preview_vae };
+        let vaes = VaePaths { vae, preview_vae };
         blocking(py, || pipeline::Pipeline::load_with_vaes(&path, &vaes, device, dtype, engine, num_threads))
             .map(Self::new)
     }

@@ -93,6 +93,11 @@ pub(super) fn is_plain_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(|c: char| matches!(c, '/' | '\\' | ':') || c.is_control())
 }
 
+/// Whether a file is named as those that torch pickles.
+pub(super) fn is_pickle(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| PICKLES.iter().any(|pickle| extension == *pickle))
+}
+
 fn shards(folder: &Path, index: &str, shown: &str) -> Result<Vec<PathBuf>> {
     let ShardIndex { weight_map } = read_json(&folder.join(index), shown, MAX_SHARD_INDEX_BYTES)?;
     let names: BTreeSet<_> = weight_map.into_values().collect();
@@ -118,10 +123,7 @@ fn missing_weights(folder: &Path, component: &str) -> Error {
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
     names.sort();
-    let is_pickle = |name: &&String| {
-        Path::new(name).extension().is_some_and(|extension| PICKLES.iter().any(|pickle| extension == *pickle))
-    };
-    match names.iter().find(is_pickle) {
+    match names.iter().find(|name| is_pickle(Path::new(name))) {
         Some(pickle) => broken(
             component,
             format_args!("has only pickled weights ({pickle}); a pickle can run code, only safetensors is read"),

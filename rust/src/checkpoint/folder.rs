@@ -10,7 +10,7 @@ use super::component::{ComponentFolder, MAX_CONFIG_BYTES, is_plain_name};
 use crate::error::{Error, Result};
 use crate::files::{broken, read_json, read_text};
 
-const INDEX: &str = "model_index.json";
+pub(super) const INDEX: &str = "model_index.json";
 
 /// A model folder in diffusers layout. Errors name files relative to it.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! From a folder to a pipeline.
+//! From files to a pipeline.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
-use super::sources::{Opened, Rename, Sources, VaeFolders};
+use super::sources::{Opened, Rename, Sources, VaePaths};
 use super::{Pipeline, PreviewVae};
 use crate::allocator;
 use crate::checkpoint::{MappedTensors, RandomTensors, clip_text_key, vae_key};
@@ -195,16 +195,16 @@ fn agree(tokenizer: &ClipTokenizer, text_encoder: &ClipTextConfig) -> Result<()>
 }
 
 impl Pipeline {
-    /// Loads the model in the folder `path`, which is in diffusers' layout.
+    /// Loads the model at `path`, a folder in diffusers' layout or a single file.
     ///
     /// `device` and `dtype` are as [`device::open`] and [`device::compute_dtype`] take them, `num_threads` as
     /// [`Threads::new`] does.
     ///
     /// # Errors
     /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
-    /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the folder.
+    /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the files.
     pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine, num_threads: Option<usize>) -> Result<Self> {
-        Self::load_with_vaes(path, &VaeFolders::default(), device, dtype, engine, num_threads)
+        Self::load_with_vaes(path, &VaePaths::default(), device, dtype, engine, num_threads)
     }
 
     /// [`Pipeline::load`] with other autoencoders than the model's own, `AutoencoderKL` or `AutoencoderTiny`.
@@ -213,7 +213,7 @@ impl Pipeline {
     /// As there; [`Error::Checkpoint`] also for latents that are not those of the model's UNet.
     pub fn load_with_vaes(
         path: &Path,
-        vaes: &VaeFolders,
+        vaes: &VaePaths,
         device: &str,
         dtype: &str,
         engine: Engine,
@@ -226,7 +226,7 @@ impl Pipeline {
     fn load_on(
         threads: Threads,
         path: &Path,
-        vaes: &VaeFolders,
+        vaes: &VaePaths,
         device: &str,
         dtype: &str,
         engine: Engine,
@@ -235,7 +235,7 @@ impl Pipeline {
         let device = device::open(device)?;
         device::compute_dtype(&device, dtype, false)?;
         let sources = Sources::open(path, vaes)?;
-        let mut model = StableDiffusion::from_folder(sources.model(), sources.vae_config()?)?;
+        let mut model = StableDiffusion::from_files(sources.model(), sources.vae_config()?)?;
         let preview = sources.preview_vae_config()?;
         if let Some(preview) = &preview {
             model.check_preview_vae(preview)?;
@@ -248,7 +248,7 @@ impl Pipeline {
         if engine == Engine::Candle && device.is_cpu() && dtype != DType::F32 {
             return Err(Error::invalid("dtype", device::dtype_name(dtype), "f32 for the engine candle on the CPU"));
         }
-        let tokenizer = ClipTokenizer::from_folder(&sources.model().tokenizer_dir("tokenizer")?)?;
+        let tokenizer = sources.tokenizer("text_encoder")?;
         agree(&tokenizer, &model.text_encoder)?;
         let open = |component: &str, rename: Rename| sources.open_component(component, rename);
         let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };

@@ -30,7 +30,7 @@ use clock::{Clock, Measured};
 pub use load::Engine;
 pub use prepare::Noise;
 use preview::LatentColours;
-pub use sources::VaeFolders;
+pub use sources::VaePaths;
 
 /// Growth of the process between two generations that is worth a word, in bytes.
 const GROWTH: u64 = 64 << 20;

@@ -1,0 +1,118 @@
+//! A model as it was given: a folder or a file.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::component::MAX_CONFIG_BYTES;
+use super::{MappedTensors, ModelFolder, SingleFile};
+use crate::error::Result;
+use crate::files::read_optional_json;
+
+const GENERATION_CONFIG: &str = "generation_config.json";
+/// diffusers' `AutoencoderKL` has it where nothing is said.
+const SCALING_FACTOR: f64 = 0.18215;
+
+/// A model, with one configuration and one set of tensors a component wherever they are kept.
+pub enum ModelFiles {
+    /// A folder in diffusers layout.
+    Folder(ModelFolder),
+    /// A single file.
+    File(Box<SingleFile>),
+}
+
+impl ModelFiles {
+    /// Opens the folder or the file at `path`.
+    ///
+    /// # Errors
+    /// [`crate::Error::ModelNotFound`] and [`crate::Error::Checkpoint`] as [`ModelFolder::open`] and
+    /// [`SingleFile::open`].
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.is_file() {
+            return Ok(Self::File(Box::new(SingleFile::open(path)?)));
+        }
+        ModelFolder::open(path).map(Self::Folder)
+    }
+
+    /// The class of diffusers that runs the model, such as `StableDiffusionPipeline`.
+    pub fn class_name(&self) -> &str {
+        match self {
+            Self::Folder(folder) => folder.class_name(),
+            Self::File(file) => file.class_name(),
+        }
+    }
+
+    /// The file to name in errors about what the model is.
+    pub fn shown(&self) -> &str {
+        match self {
+            Self::Folder(_) => super::folder::INDEX,
+            Self::File(file) => file.shown(),
+        }
+    }
+
+    /// The class of `component` where the model says it beside the component's own configuration.
+    pub fn component_class(&self, component: &str) -> Option<&str> {
+        match self {
+            Self::Folder(folder) => folder.component_class(component),
+            Self::File(_) => None,
+        }
+    }
+
+    /// The configuration of `component`, such as `unet`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] if it is missing or cannot be made sense of.
+    pub fn config(&self, component: &str) -> Result<Value> {
+        match self {
+            Self::Folder(folder) => folder.config(component),
+            Self::File(file) => file.config(component),
+        }
+    }
+
+    /// The text of the scheduler's configuration.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] as [`ModelFolder::scheduler_config`].
+    pub fn scheduler_config(&self) -> Result<String> {
+        match self {
+            Self::Folder(folder) => folder.scheduler_config(),
+            Self::File(file) => Ok(file.scheduler_config().to_string()),
+        }
+    }
+
+    /// What `generation_config.json` says beside `model_index.json`, an empty object where there is none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] if it cannot be read.
+    pub fn generation_config(&self) -> Result<Value> {
+        let config = match self {
+            Self::Folder(folder) => {
+                read_optional_json(&folder.path().join(GENERATION_CONFIG), GENERATION_CONFIG, MAX_CONFIG_BYTES)?
+            }
+            Self::File(file) => file.generation_config(),
+        };
+        Ok(config.unwrap_or_else(|| json!({})))
+    }
+
+    /// The scale of the latents that the UNet takes, which is that of the model's own VAE.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] if the VAE's configuration cannot be read.
+    pub fn vae_scaling_factor(&self) -> Result<f64> {
+        match self {
+            Self::Folder(folder) => Ok(folder.config("vae")?["scaling_factor"].as_f64().unwrap_or(SCALING_FACTOR)),
+            Self::File(file) => Ok(file.vae_scaling_factor()),
+        }
+    }
+
+    /// The tensors of `component`; those of a folder under the names that they are stored with.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] if they are missing or broken.
+    pub fn tensors(&self, component: &str) -> Result<MappedTensors> {
+        match self {
+            Self::Folder(folder) => MappedTensors::open(&folder.weight_files(component)?),
+            Self::File(file) => file.tensors(component),
+        }
+    }
+}
