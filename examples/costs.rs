@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use sd_rbee::allocator::Recycling;
 use sd_rbee::family::{Published, StableDiffusion};
-use sd_rbee::models::{AutoencoderConfig, AutoencoderKlConfig, UNetBlockKind, UNetMidKind};
+use sd_rbee::models::{AutoencoderConfig, AutoencoderKlConfig, Conditioning, UNetBlockKind, UNetMidKind};
 use sd_rbee::nn::cpu::{
     Attention, Conv2d, Conv2dExtras, Conv2dGeometry, Geglu, GroupNorm, LayerNorm, Linear, Method, Products, peak_flops,
 };
@@ -289,11 +289,12 @@ fn main() {
     let latents = sample.narrow(0, 0, 1).expect("latents");
     let embeddings =
         Tensor::ones((GUIDED, WINDOW, model.unet.cross_attention_dim), DType::F32, &Device::Cpu).expect("embeddings");
+    let conditions = Conditioning::of_text(embeddings);
     threads.run(|| {
         let peak = peak_flops(products, Duration::from_millis(500));
         println!("{dtype}, {} threads, peak {:.0} GFLOP/s", threads.count(), peak / 1e9);
         report("guided step", &unet(&model), products, time, peak, || {
-            pipeline.predict(&sample, 500.0, &embeddings).expect("a prediction");
+            pipeline.predict(&sample, 500.0, &conditions).expect("a prediction");
         });
         report("decode", &decoder(&model, vae), products, time, peak, || {
             pipeline.vae_decode(&latents).expect("pixels");

@@ -57,11 +57,11 @@ def test_what_is_wrong_is_named(arguments: tuple[str, str], flag: str, code: int
 
 def test_the_default_is_what_is_at_hand_and_a_published_shape() -> None:
     assert bench.default_models() == ["pollen", "v1-5"]
-    assert native.Pipeline.shapes() == ["v1-5", "v2-1"]
+    assert native.Pipeline.shapes() == ["v1-5", "v2-1", "xl"]
 
 
 def test_a_shape_that_is_not_published_is_refused() -> None:
-    with pytest.raises(InvalidParamsError, match=r"^shape: got v9, allowed is v1-5, v2-1$"):
+    with pytest.raises(InvalidParamsError, match=r"^shape: got v9, allowed is v1-5, v2-1, xl$"):
         native.Pipeline.random("v9")
 
 

@@ -200,6 +200,14 @@ class Pipeline:
         prompt: str,
         *,
         negative_prompt: str | None = None,
+        prompt_2: str | None = None,
+        negative_prompt_2: str | None = None,
+        original_size: tuple[int, int] | None = None,
+        crops_coords_top_left: tuple[int, int] | None = None,
+        target_size: tuple[int, int] | None = None,
+        negative_original_size: tuple[int, int] | None = None,
+        negative_crops_coords_top_left: tuple[int, int] | None = None,
+        negative_target_size: tuple[int, int] | None = None,
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int | None = None,
@@ -253,9 +261,21 @@ class Pipeline:
     def tokenize(self, text: str) -> list[int]:
         """Token ids, begin, end and padding included; exactly the encoder's window long."""
     def encode_prompt(self, text: str) -> Tensor:
-        """Last hidden state, shape (1, window, width)."""
-    def predict(self, sample: Buffer, timestep: float, embeddings: Buffer) -> Tensor:
-        """The denoising network's raw output for `sample` (batch, channels, height, width)."""
+        """The hidden states that the UNet reads, of all text encoders side by side; shape (1, window, width)."""
+    def pooled_prompt(self, text: str) -> Tensor | None:
+        """The projected state of the end token, shape (1, width); None for models whose UNet takes none."""
+    def predict(
+        self,
+        sample: Buffer,
+        timestep: float,
+        embeddings: Buffer,
+        pooled: Buffer | None = None,
+        time_ids: Buffer | None = None,
+    ) -> Tensor:
+        """The denoising network's raw output for `sample` (batch, channels, height, width).
+
+        `pooled` (batch, width) and `time_ids` (batch, 6) are SDXL's: both or neither.
+        """
     def vae_decode(self, latents: Buffer) -> Tensor:
         """Pixels (batch, 3, height, width), about -1 to 1, from unscaled latents."""
     def vae_encode(self, pixels: Buffer, *, seed: int | None = None) -> Tensor:

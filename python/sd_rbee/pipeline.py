@@ -12,7 +12,7 @@ from sd_rbee.backend import native
 from sd_rbee.errors import IneffectiveParameterWarning, InferenceError, InvalidParamsError, TruncatedPromptWarning
 from sd_rbee.events import Event
 from sd_rbee.result import GenerationResult, describe_truncation
-from sd_rbee.spec import GenerationParameters, GenerationSpec, check_int, check_text, shorten
+from sd_rbee.spec import ONLY_OF_XL, GenerationParameters, GenerationSpec, check_int, check_text, shorten
 
 Engine = Literal["native", "candle"]
 OnStep = Callable[[native.Step], object]
@@ -92,6 +92,14 @@ class Pipeline:
         prompt: str,
         *,
         negative_prompt: str | None = None,
+        prompt_2: str | None = None,
+        negative_prompt_2: str | None = None,
+        original_size: tuple[int, int] | None = None,
+        crops_coords_top_left: tuple[int, int] | None = None,
+        target_size: tuple[int, int] | None = None,
+        negative_original_size: tuple[int, int] | None = None,
+        negative_crops_coords_top_left: tuple[int, int] | None = None,
+        negative_target_size: tuple[int, int] | None = None,
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int | None = None,
@@ -117,7 +125,16 @@ class Pipeline:
 
         Args:
             prompt: What to draw.
-            negative_prompt: What to keep away from.
+            negative_prompt: What to keep away from. SDXL draws without it from zeros, not from the empty prompt.
+            prompt_2: What SDXL's second text encoder reads; the prompt if None.
+            negative_prompt_2: The same of the negative prompt.
+            original_size: Height and width that SDXL believes its training picture had; the picture's own if None.
+                Small ones give blurred pictures.
+            crops_coords_top_left: Top and left at which it believes that picture to be cropped; (0, 0) if None.
+            target_size: Height and width that it believes to be asked for; the picture's own if None.
+            negative_original_size: `original_size` of the negative prompt; together with `negative_target_size`.
+            negative_crops_coords_top_left: `crops_coords_top_left` of the negative prompt.
+            negative_target_size: `target_size` of the negative prompt.
             height: In pixels, a multiple of `size_multiple`.
             width: In pixels, a multiple of `size_multiple`.
             num_inference_steps: Sampling steps.
@@ -151,6 +168,14 @@ class Pipeline:
         spec = GenerationSpec(
             prompt,
             negative_prompt=negative_prompt,
+            prompt_2=prompt_2,
+            negative_prompt_2=negative_prompt_2,
+            original_size=original_size,
+            crops_coords_top_left=crops_coords_top_left,
+            target_size=target_size,
+            negative_original_size=negative_original_size,
+            negative_crops_coords_top_left=negative_crops_coords_top_left,
+            negative_target_size=negative_target_size,
             height=height,
             width=width,
             num_inference_steps=num_inference_steps,
@@ -325,6 +350,7 @@ class Pipeline:
         parameters = {
             "prompt": spec.prompt,
             "negative_prompt": spec.negative_prompt,
+            **{name: value for name in ONLY_OF_XL if (value := getattr(spec, name)) is not None},
             **made.parameters,
             "model": self.model,
             "vae": self.vae,

@@ -14,6 +14,18 @@ from sd_rbee.errors import InvalidParamsError
 MAX_IMAGES = 128
 _INT_LIMIT = 2**32
 _SEED_LIMIT = 2**64
+# What SDXL takes and other models have no use for.
+ONLY_OF_XL = (
+    "prompt_2",
+    "negative_prompt_2",
+    "original_size",
+    "crops_coords_top_left",
+    "target_size",
+    "negative_original_size",
+    "negative_crops_coords_top_left",
+    "negative_target_size",
+)
+_FROM_ZERO = ("seed", "deepcache_branch", "crops_coords_top_left", "negative_crops_coords_top_left")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxlong = _REPR.maxother = 200
 
@@ -22,6 +34,14 @@ class GenerationParameters(TypedDict, total=False):
     """Keyword arguments of a generation, named as in diffusers; those left out or None are the model's own."""
 
     negative_prompt: str | None
+    prompt_2: str | None
+    negative_prompt_2: str | None
+    original_size: tuple[int, int] | None
+    crops_coords_top_left: tuple[int, int] | None
+    target_size: tuple[int, int] | None
+    negative_original_size: tuple[int, int] | None
+    negative_crops_coords_top_left: tuple[int, int] | None
+    negative_target_size: tuple[int, int] | None
     height: int | None
     width: int | None
     num_inference_steps: int | None
@@ -53,6 +73,14 @@ class GenerationSpec:
     prompt: str
     _: dataclasses.KW_ONLY
     negative_prompt: str | None = None
+    prompt_2: str | None = None
+    negative_prompt_2: str | None = None
+    original_size: tuple[int, int] | None = None
+    crops_coords_top_left: tuple[int, int] | None = None
+    target_size: tuple[int, int] | None = None
+    negative_original_size: tuple[int, int] | None = None
+    negative_crops_coords_top_left: tuple[int, int] | None = None
+    negative_target_size: tuple[int, int] | None = None
     height: int | None = None
     width: int | None = None
     num_inference_steps: int | None = None
@@ -111,7 +139,7 @@ def check_text(field: str, value: object) -> str:
 
 def check_int(field: str, value: object, limit: int = _INT_LIMIT) -> int:
     """The value as an int from 1, or 0 where that is a value too, up to `limit`, which is not one of them."""
-    least = 0 if field in ("seed", "deepcache_branch") else 1
+    least = 0 if field in _FROM_ZERO else 1
     allowed = f"an int from {least} to {limit - 1}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", allowed)
@@ -151,9 +179,25 @@ def _check_bool(field: str, value: object) -> bool:
     return value
 
 
+def _check_pair(field: str, value: object) -> tuple[int, int]:
+    """Height and width, or top and left; a list is taken as well, as JSON has no tuples."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise InvalidParamsError(field, f"{type(value).__name__} {shorten(value)}", "two ints, (height, width)")
+    first, second = (check_int(field, number) for number in value)
+    return first, second
+
+
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "prompt": check_text,
     "negative_prompt": check_text,
+    "prompt_2": check_text,
+    "negative_prompt_2": check_text,
+    "original_size": _check_pair,
+    "crops_coords_top_left": _check_pair,
+    "target_size": _check_pair,
+    "negative_original_size": _check_pair,
+    "negative_crops_coords_top_left": _check_pair,
+    "negative_target_size": _check_pair,
     "height": check_int,
     "width": check_int,
     "num_inference_steps": check_int,

@@ -6,23 +6,76 @@ use serde_json::Value;
 
 use crate::checkpoint::ModelFiles;
 use crate::error::{Error, Result};
-use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, UNet2DConditionConfig};
+use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, HiddenState, UNet2DConditionConfig};
 use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
 use crate::schedulers::SchedulerConfig;
 pub use published::Published;
 
 /// First width of a UNet from which on products may be of bf16: that of the published models.
 const BF16_WIDTH: usize = 320;
-/// Steps of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
+/// Steps of a model that does not say better, as in diffusers' pipelines.
 const DEFAULT_STEPS: usize = 50;
-/// Guidance of a model that does not say better, as in diffusers' `StableDiffusionPipeline`.
-const DEFAULT_GUIDANCE: f64 = 7.5;
+/// Steps of a model that was distilled to need few.
+const DISTILLED_STEPS: usize = 4;
+/// Pipelines of these classes are read.
+const CLASSES: [&str; 2] = ["StableDiffusionPipeline", "StableDiffusionXLPipeline"];
 
-/// A text-to-image model of the Stable Diffusion 1 and 2 kind: one CLIP text encoder, a UNet and a VAE.
+/// What the text encoders, the UNet and the sizes of a model belong to. Found from the UNet's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Stable Diffusion 1 and 2, SD-Turbo: one text encoder.
+    StableDiffusion,
+    /// SDXL and SDXL-Turbo: two text encoders, pooled text and sizes.
+    StableDiffusionXl,
+}
+
+impl Family {
+    /// Guidance of a model that does not say better, as in diffusers' pipeline of the family.
+    fn guidance_scale(self) -> f64 {
+        match self {
+            Self::StableDiffusion => 7.5,
+            Self::StableDiffusionXl => 5.0,
+        }
+    }
+
+    /// Layers of a text encoder that come after the hidden state that the UNet was trained on, and whether that is
+    /// normed.
+    pub fn hidden_state(self) -> HiddenState {
+        match self {
+            Self::StableDiffusion => HiddenState { skipped: 0, normed: true },
+            Self::StableDiffusionXl => HiddenState { skipped: 1, normed: false },
+        }
+    }
+}
+
+/// The configurations of a model's parts, as diffusers stores them.
+#[derive(Debug, Clone)]
+pub struct Configs {
+    /// Of the `CLIPTextModel`.
+    pub text_encoder: Value,
+    /// Of the `CLIPTextModelWithProjection`.
+    pub text_encoder_2: Option<Value>,
+    /// Of the `UNet2DConditionModel`.
+    pub unet: Value,
+    /// Of the autoencoder.
+    pub vae: AutoencoderConfig,
+    /// The sampling schedule.
+    pub scheduler: SchedulerConfig,
+    /// Whether no negative prompt means embeddings of zeros.
+    pub force_zeros_for_empty_prompt: bool,
+}
+
+/// A model of Stable Diffusion's kind: CLIP text encoders, a UNet and a VAE.
 #[derive(Debug, Clone)]
 pub struct StableDiffusion {
+    /// What it belongs to.
+    pub family: Family,
     /// The text encoder's shape.
     pub text_encoder: ClipTextConfig,
+    /// The second one's, which also gives the pooled text.
+    pub text_encoder_2: Option<ClipTextConfig>,
+    /// Whether no negative prompt means embeddings of zeros, not of the empty prompt.
+    pub force_zeros_for_empty_prompt: bool,
     /// The UNet's shape.
     pub unet: UNet2DConditionConfig,
     /// The VAE's shape and scale.
@@ -41,35 +94,57 @@ impl StableDiffusion {
     /// # Errors
     /// [`Error::Checkpoint`] for a pipeline of another kind, and for what is absurd, unsupported or contradictory.
     pub fn from_files(files: &ModelFiles, vae: Option<AutoencoderConfig>) -> Result<Self> {
-        if files.class_name() != "StableDiffusionPipeline" {
+        if !CLASSES.contains(&files.class_name()) {
             return Err(Error::Checkpoint(format!(
-                "{}: the pipeline is {}, supported is StableDiffusionPipeline",
+                "{}: the pipeline is {}, supported are {}",
                 files.shown(),
-                files.class_name()
+                files.class_name(),
+                CLASSES.join(", ")
             )));
         }
-        let networks = [files.config("text_encoder")?, files.config("unet")?];
-        let vae = match vae {
-            Some(vae) => vae,
-            None => AutoencoderConfig::from_json("vae", files.component_class("vae"), &files.config("vae")?)?,
+        let has_second = files.has("text_encoder_2");
+        if has_second && !files.has("text_encoder") {
+            return Err(Error::Checkpoint(
+                "model_index.json: the model has no text_encoder, as refiners have none; only base models are read"
+                    .into(),
+            ));
+        }
+        let configs = Configs {
+            text_encoder: files.config("text_encoder")?,
+            text_encoder_2: has_second.then(|| files.config("text_encoder_2")).transpose()?,
+            unet: files.config("unet")?,
+            vae: match vae {
+                Some(vae) => vae,
+                None => AutoencoderConfig::from_json("vae", files.component_class("vae"), &files.config("vae")?)?,
+            },
+            scheduler: SchedulerConfig::parse(&files.scheduler_config()?)?,
+            force_zeros_for_empty_prompt: files.flag("force_zeros_for_empty_prompt", true)?,
         };
-        let scheduler = SchedulerConfig::parse(&files.scheduler_config()?)?;
-        Self::from_configs(networks.each_ref(), vae, scheduler, generation_config(&files.generation_config()?)?)
+        let mut model = Self::from_configs(configs)?;
+        model.defaults = generation_config(&files.generation_config()?, model.defaults)?;
+        Ok(model)
     }
 
-    fn from_configs(
-        [text_encoder, unet]: [&Value; 2],
-        vae: AutoencoderConfig,
-        scheduler: SchedulerConfig,
-        (num_inference_steps, guidance_scale): (usize, f64),
-    ) -> Result<Self> {
-        let text_encoder = ClipTextConfig::from_json(text_encoder)?;
-        let unet = UNet2DConditionConfig::from_json(unet)?;
-        let scheduler = scheduler.mended_for_stable_diffusion();
-        agree(
-            ("unet: cross_attention_dim", unet.cross_attention_dim),
-            ("text_encoder: hidden_size", text_encoder.hidden_size),
-        )?;
+    /// Checks that configurations fit together.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for what is absurd, unsupported or contradictory.
+    pub fn from_configs(configs: Configs) -> Result<Self> {
+        let Configs { vae, scheduler, .. } = configs;
+        let unet = UNet2DConditionConfig::from_json(&configs.unet)?;
+        let text_encoder = ClipTextConfig::from_json("text_encoder", &configs.text_encoder)?;
+        let second = configs.text_encoder_2.as_ref();
+        let text_encoder_2 =
+            second.map(|config| ClipTextConfig::with_projection("text_encoder_2", config)).transpose()?;
+        let family = match unet.addition_embed {
+            Some(_) => Family::StableDiffusionXl,
+            None => Family::StableDiffusion,
+        };
+        check_text_encoders(&unet, &text_encoder, text_encoder_2.as_ref())?;
+        let scheduler = match family {
+            Family::StableDiffusion => scheduler.mended_for_stable_diffusion(),
+            Family::StableDiffusionXl => scheduler,
+        };
         agree(("unet: in_channels", unet.in_channels), ("vae: latent_channels", vae.latent_channels()))?;
         agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels()))?;
         let side = unet.sample_size * vae.factor();
@@ -80,15 +155,23 @@ impl StableDiffusion {
                 MAX_SIDE / factor
             )));
         }
+        let distilled = scheduler.is_of_turbo();
         let defaults = Defaults {
             size_multiple: vae.factor(),
             height: side,
             width: side,
-            num_inference_steps,
-            guidance_scale,
+            num_inference_steps: if distilled { DISTILLED_STEPS } else { DEFAULT_STEPS },
+            guidance_scale: if distilled { 0.0 } else { family.guidance_scale() },
             deepcache_branches: unet.deepcache_branches(),
         };
-        Ok(Self { text_encoder, unet, vae, scheduler, defaults })
+        let force_zeros_for_empty_prompt = configs.force_zeros_for_empty_prompt && family == Family::StableDiffusionXl;
+        Ok(Self { family, text_encoder, text_encoder_2, force_zeros_for_empty_prompt, unet, vae, scheduler, defaults })
+    }
+
+    /// The text encoders in diffusers' order, each with its shape and the folder of its tokenizer.
+    pub fn text_encoders(&self) -> impl Iterator<Item = (&'static str, &ClipTextConfig, &'static str)> {
+        let second = self.text_encoder_2.as_ref().map(|config| ("text_encoder_2", config, "tokenizer_2"));
+        std::iter::once(("text_encoder", &self.text_encoder, "tokenizer")).chain(second)
     }
 
     /// Whether `preview` can decode this model's latents.
@@ -127,10 +210,38 @@ fn agree(left: (&str, usize), right: (&str, usize)) -> Result<()> {
     Err(Error::Checkpoint(format!("{} is {}, but {} is {}", left.0, left.1, right.0, right.1)))
 }
 
-fn generation_config(value: &Value) -> Result<(usize, f64)> {
+/// Whether the UNet takes what the text encoders give.
+fn check_text_encoders(
+    unet: &UNet2DConditionConfig,
+    text_encoder: &ClipTextConfig,
+    text_encoder_2: Option<&ClipTextConfig>,
+) -> Result<()> {
+    let width = ("unet: cross_attention_dim", unet.cross_attention_dim);
+    match (unet.addition_embed, text_encoder_2) {
+        (None, None) => agree(width, ("text_encoder: hidden_size", text_encoder.hidden_size)),
+        (Some(added), Some(second)) => {
+            agree(width, ("the text encoders' hidden_size together", text_encoder.hidden_size + second.hidden_size))?;
+            let window = ("text_encoder_2: max_position_embeddings", second.max_position_embeddings);
+            agree(window, ("text_encoder: max_position_embeddings", text_encoder.max_position_embeddings))?;
+            agree(
+                ("unet: the width of pooled text", added.pooled_width()),
+                ("text_encoder_2: projection_dim", second.projection_dim.unwrap_or_default()),
+            )
+        }
+        (Some(_), None) => Err(Error::Checkpoint(
+            "unet: addition_embed_type is text_time, but the model has no text_encoder_2 for the pooled text".into(),
+        )),
+        (None, Some(_)) => Err(Error::Checkpoint(
+            "the model has a text_encoder_2, but its unet takes no pooled text: addition_embed_type is null".into(),
+        )),
+    }
+}
+
+fn generation_config(value: &Value, defaults: Defaults) -> Result<Defaults> {
     let fields = Fields::new("generation_config.json", value)?;
-    Ok((
-        fields.size("num_inference_steps", DEFAULT_STEPS, 1..=MAX_STEPS)?,
-        fields.number("guidance_scale", DEFAULT_GUIDANCE, 0.0..=MAX_GUIDANCE)?,
-    ))
+    Ok(Defaults {
+        num_inference_steps: fields.size("num_inference_steps", defaults.num_inference_steps, 1..=MAX_STEPS)?,
+        guidance_scale: fields.number("guidance_scale", defaults.guidance_scale, 0.0..=MAX_GUIDANCE)?,
+        ..defaults
+    })
 }

@@ -12,6 +12,7 @@ pub mod threads;
 pub mod device;
 mod files;
 pub mod image;
+pub mod size_conditioning;
 pub mod step_saving;
 
 pub mod params;

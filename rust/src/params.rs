@@ -1,6 +1,7 @@
 //! The parameters of a generation, checked once so that nothing later can fail on them.
 
 use crate::error::{Error, Result};
+use crate::size_conditioning::SizeConditioning;
 use crate::step_saving::{DeepCache, GuidanceInterval};
 
 /// Largest height and width in pixels.
@@ -36,8 +37,14 @@ pub struct Defaults {
 pub struct Request {
     /// What to draw.
     pub prompt: String,
-    /// What to draw away from; none is the empty prompt.
+    /// What to draw away from; none is the empty prompt, or nothing at all for models that were trained so.
     pub negative_prompt: Option<String>,
+    /// What the second text encoder reads of models that have one; none or empty is the prompt.
+    pub prompt_2: Option<String>,
+    /// The same of the negative prompt.
+    pub negative_prompt_2: Option<String>,
+    /// Sizes that SDXL is told.
+    pub sizes: SizeConditioning,
     /// In pixels.
     pub height: Option<usize>,
     /// In pixels.
@@ -86,6 +93,9 @@ impl Previews {
 pub struct GenerationParams {
     prompt: String,
     negative_prompt: Option<String>,
+    prompt_2: Option<String>,
+    negative_prompt_2: Option<String>,
+    sizes: SizeConditioning,
     height: usize,
     width: usize,
     num_inference_steps: usize,
@@ -111,7 +121,14 @@ impl GenerationParams {
             )));
         }
         check_prompt("prompt", &request.prompt)?;
-        check_prompt("negative_prompt", request.negative_prompt.as_deref().unwrap_or_default())?;
+        for (field, text) in [
+            ("negative_prompt", &request.negative_prompt),
+            ("prompt_2", &request.prompt_2),
+            ("negative_prompt_2", &request.negative_prompt_2),
+        ] {
+            check_prompt(field, text.as_deref().unwrap_or_default())?;
+        }
+        request.sizes.check()?;
         let steps = request.num_inference_steps.unwrap_or(defaults.num_inference_steps);
         if !(1..=MAX_STEPS).contains(&steps) {
             return Err(Error::invalid("num_inference_steps", steps, format!("1 to {MAX_STEPS}")));
@@ -145,6 +162,9 @@ impl GenerationParams {
             width: side("width", request.width.unwrap_or(defaults.width), defaults.size_multiple)?,
             prompt: request.prompt,
             negative_prompt: request.negative_prompt,
+            prompt_2: request.prompt_2,
+            negative_prompt_2: request.negative_prompt_2,
+            sizes: request.sizes,
             num_inference_steps: steps,
             guidance_scale: guidance,
             guidance_rescale: request.guidance_rescale,
@@ -163,6 +183,21 @@ impl GenerationParams {
     /// What to draw away from.
     pub fn negative_prompt(&self) -> Option<&str> {
         self.negative_prompt.as_deref()
+    }
+
+    /// What the second text encoder reads; the prompt unless it is told otherwise.
+    pub fn prompt_2(&self) -> Option<&str> {
+        self.prompt_2.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// The same of the negative prompt.
+    pub fn negative_prompt_2(&self) -> Option<&str> {
+        self.negative_prompt_2.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// Sizes that SDXL is told.
+    pub fn sizes(&self) -> SizeConditioning {
+        self.sizes
     }
 
     /// In pixels.
@@ -272,7 +307,11 @@ mod tests {
     fn each_bad_field_is_named() {
         let huge = "a".repeat(10 << 20);
         assert_eq!(field_of(Request { prompt: huge.clone(), ..request() }), "prompt");
-        assert_eq!(field_of(Request { negative_prompt: Some(huge), ..request() }), "negative_prompt");
+        assert_eq!(field_of(Request { negative_prompt: Some(huge.clone()), ..request() }), "negative_prompt");
+        assert_eq!(field_of(Request { prompt_2: Some(huge.clone()), ..request() }), "prompt_2");
+        assert_eq!(field_of(Request { negative_prompt_2: Some(huge), ..request() }), "negative_prompt_2");
+        let sizes = SizeConditioning { target_size: Some((0, 8)), ..SizeConditioning::default() };
+        assert_eq!(field_of(Request { sizes, ..request() }), "target_size");
         assert_eq!(field_of(Request { num_inference_steps: Some(0), ..request() }), "num_inference_steps");
         assert_eq!(field_of(Request { num_inference_steps: Some(1001), ..request() }), "num_inference_steps");
         assert_eq!(field_of(Request { guidance_scale: Some(f64::NAN), ..request() }), "guidance_scale");

@@ -1,7 +1,7 @@
 //! The `candle` engine: candle-transformers' own stable_diffusion networks behind the traits of [`crate::models`].
 //!
 //! It is the yardstick for cross-checks and benchmarks. Where candle departs from diffusers it departs too: CLIP's
-//! gelu and the UNet's GEGLU are the tanh ones.
+//! gelu and the UNet's GEGLU are the tanh ones, and SDXL's UNet sees neither pooled text nor sizes.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -13,8 +13,8 @@ use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
 use crate::device;
 use crate::error::{Error, Result, plain};
 use crate::models::{
-    Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, DeepFeatures, Denoiser, Posterior, TextEncoder,
-    UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
+    Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Conditioning, DeepFeatures, Denoiser, HiddenState,
+    Posterior, TextEncoder, TextEncoding, UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
 };
 use crate::nn::weights::TensorSource;
 use crate::progress::CancelToken;
@@ -48,6 +48,8 @@ impl Clip {
                 max_position_embeddings: 77,
                 hidden_act,
                 layer_norm_eps: 1e-5,
+                eos_token_id: config.eos_token_id,
+                projection_dim: None,
             };
         if *config == shape(768, 3072, 12, 12, Activation::QuickGelu) {
             Some(clip::Config::v1_5())
@@ -69,10 +71,13 @@ impl Clip {
 }
 
 impl TextEncoder for Clip {
-    fn encode(&self, ids: &[u32]) -> Result<Tensor> {
+    fn encode(&self, ids: &[u32], state: HiddenState) -> Result<TextEncoding> {
+        if state != (HiddenState { skipped: 0, normed: true }) {
+            return Err(Error::Inference("the candle engine's text encoder gives its last hidden state alone".into()));
+        }
         let ids = Tensor::new(ids, &self.device)?.unsqueeze(0)?;
         let model = self.model.lock().map_err(|_| Error::Inference("the text encoder panicked before".into()))?;
-        Ok(model.forward(&ids)?)
+        Ok(TextEncoding { hidden: model.forward(&ids)?, pooled: None })
     }
 
     fn window(&self) -> usize {
@@ -134,12 +139,25 @@ fn unet_config(config: &UNet2DConditionConfig) -> Result<unet_2d::UNet2DConditio
 }
 
 impl Denoiser for UNet {
-    fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+    fn predict(
+        &self,
+        sample: &Tensor,
+        timestep: f64,
+        conditions: &Conditioning,
+        cancel: &CancelToken,
+    ) -> Result<Tensor> {
         cancel.check()?;
-        Ok(self.0.forward(sample, timestep, embeddings)?)
+        Ok(self.0.forward(sample, timestep, &conditions.embeddings)?)
     }
 
-    fn predict_cached(&self, _: &Tensor, _: f64, _: &Tensor, _: &mut DeepFeatures, _: &CancelToken) -> Result<Tensor> {
+    fn predict_cached(
+        &self,
+        _: &Tensor,
+        _: f64,
+        _: &Conditioning,
+        _: &mut DeepFeatures,
+        _: &CancelToken,
+    ) -> Result<Tensor> {
         Err(Error::Inference("the candle engine's UNet keeps no features".into()))
     }
 }

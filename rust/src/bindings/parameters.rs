@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::params::{Defaults, GenerationParams, Previews, Request};
 use crate::pipeline::Sampler;
 use crate::schedulers::SchedulerOptions;
+use crate::size_conditioning::SizeConditioning;
 
 /// Keyword arguments; what is absent or None is the model's own.
 pub struct Parameters {
@@ -24,6 +25,16 @@ impl Parameters {
             request: Request {
                 prompt,
                 negative_prompt: keywords.take("negative_prompt")?,
+                prompt_2: keywords.take("prompt_2")?,
+                negative_prompt_2: keywords.take("negative_prompt_2")?,
+                sizes: SizeConditioning {
+                    original_size: keywords.take("original_size")?,
+                    crops_coords_top_left: keywords.take("crops_coords_top_left")?,
+                    target_size: keywords.take("target_size")?,
+                    negative_original_size: keywords.take("negative_original_size")?,
+                    negative_crops_coords_top_left: keywords.take("negative_crops_coords_top_left")?,
+                    negative_target_size: keywords.take("negative_target_size")?,
+                },
                 height: keywords.take("height")?,
                 width: keywords.take("width")?,
                 num_inference_steps: keywords.take("num_inference_steps")?,

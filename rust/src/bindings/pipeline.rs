@@ -12,8 +12,9 @@ use super::parameters::Parameters;
 use super::run::{blocking, lock, observed};
 use super::step;
 use crate::device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::family::Published;
+use crate::models::{AddedConditioning, Conditioning};
 use crate::pipeline::{self, Noise, VaePaths};
 use crate::progress::CancelToken;
 use crate::schedulers;
@@ -155,15 +156,37 @@ impl Pipeline {
         self.tensor_part(py, |pipeline| pipeline.encode_prompt(text))
     }
 
+    fn pooled_prompt(&self, py: Python<'_>, text: &str) -> PyResult<Option<Tensor>> {
+        let pooled = self.part(py, |pipeline| pipeline.pooled_prompt(text))?;
+        Ok(pooled.map(|pooled| Tensor::from_candle(&pooled)).transpose()?)
+    }
+
+    #[pyo3(signature = (sample, timestep, embeddings, pooled = None, time_ids = None))]
     fn predict(
         &self,
         py: Python<'_>,
         sample: &Bound<'_, PyAny>,
         timestep: f64,
         embeddings: &Bound<'_, PyAny>,
+        pooled: Option<&Bound<'_, PyAny>>,
+        time_ids: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Tensor> {
         let (sample, embeddings) = (tensor("sample", sample, 4)?, tensor("embeddings", embeddings, 3)?);
-        self.tensor_part(py, |pipeline| pipeline.predict(&sample, timestep, &embeddings))
+        let added = match (pooled, time_ids) {
+            (None, None) => None,
+            (Some(pooled), Some(time_ids)) => Some(AddedConditioning {
+                pooled: tensor("pooled", pooled, 2)?,
+                time_ids: tensor("time_ids", time_ids, 2)?,
+            }),
+            (None, Some(_)) => {
+                return Err(Error::invalid("pooled", "none", "both pooled and time_ids, or neither").into());
+            }
+            (Some(_), None) => {
+                return Err(Error::invalid("time_ids", "none", "both pooled and time_ids, or neither").into());
+            }
+        };
+        let conditions = Conditioning { embeddings, added };
+        self.tensor_part(py, |pipeline| pipeline.predict(&sample, timestep, &conditions))
     }
 
     fn vae_decode(&self, py: Python<'_>, latents: &Bound<'_, PyAny>) -> PyResult<Tensor> {

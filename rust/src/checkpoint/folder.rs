@@ -18,6 +18,7 @@ pub struct ModelFolder {
     path: PathBuf,
     class_name: String,
     components: BTreeMap<String, Component>,
+    index: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Clone)]
@@ -50,7 +51,8 @@ impl ModelFolder {
             _ => return Err(broken(INDEX, "has no \"_class_name\"")),
         };
         let components = index.iter().filter_map(|(name, entry)| Some((name.clone(), Component::read(entry)?)));
-        Ok(Self { path: path.to_path_buf(), class_name, components: components.collect() })
+        let components = components.collect();
+        Ok(Self { path: path.to_path_buf(), class_name, components, index })
     }
 
     /// The folder, as it was given.
@@ -61,6 +63,18 @@ impl ModelFolder {
     /// The pipeline's class, such as `StableDiffusionPipeline`.
     pub fn class_name(&self) -> &str {
         &self.class_name
+    }
+
+    /// A setting of the pipeline that is true or false; `default` where the model does not say it.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for anything else.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool> {
+        match self.index.get(name) {
+            None | Some(Value::Null) => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(broken(INDEX, format_args!("{name} is neither true nor false"))),
+        }
     }
 
     /// Whether the model lists `component`, such as `unet`, as one that it has.

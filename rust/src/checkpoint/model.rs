@@ -50,6 +50,25 @@ impl ModelFiles {
         }
     }
 
+    /// Whether the model has `component`, such as `text_encoder_2`.
+    pub fn has(&self, component: &str) -> bool {
+        match self {
+            Self::Folder(folder) => folder.has(component),
+            Self::File(file) => file.has(component),
+        }
+    }
+
+    /// A setting of the pipeline, `default` where it is absent.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] if it is neither true nor false.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool> {
+        match self {
+            Self::Folder(folder) => folder.flag(name, default),
+            Self::File(_) => Ok(default),
+        }
+    }
+
     /// The class of `component` where the model says it beside the component's own configuration.
     pub fn component_class(&self, component: &str) -> Option<&str> {
         match self {
@@ -89,7 +108,7 @@ impl ModelFiles {
             Self::Folder(folder) => {
                 read_optional_json(&folder.path().join(GENERATION_CONFIG), GENERATION_CONFIG, MAX_CONFIG_BYTES)?
             }
-            Self::File(file) => file.generation_config(),
+            Self::File(_) => None,
         };
         Ok(config.unwrap_or_else(|| json!({})))
     }

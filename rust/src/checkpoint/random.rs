@@ -64,7 +64,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::{Denoiser, UNet2DConditionConfig, UNet2DConditionModel};
+    use crate::models::{Conditioning, Denoiser, UNet2DConditionConfig, UNet2DConditionModel};
     use crate::nn::Weights;
     use crate::progress::CancelToken;
 
@@ -97,7 +97,8 @@ mod tests {
         let unet = UNet2DConditionModel::new(&weights, &config).expect("a network");
         assert!(weights.finish("unet").expect("nothing is missing or left over").tensors > 50);
         let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).expect("ones");
-        let made = unet.predict(&ones(&[1, 4, 8, 8]), 500.0, &ones(&[1, 7, 12]), &CancelToken::new());
+        let conditions = Conditioning::of_text(ones(&[1, 7, 12]));
+        let made = unet.predict(&ones(&[1, 4, 8, 8]), 500.0, &conditions, &CancelToken::new());
         let values = made.and_then(|made| Ok(made.flatten_all()?.to_vec1::<f32>()?)).expect("a prediction");
         let mean_square = values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32;
         assert!((0.01..100.0).contains(&mean_square), "{mean_square}");

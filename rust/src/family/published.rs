@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::{DEFAULT_GUIDANCE, DEFAULT_STEPS, StableDiffusion};
+use super::{Configs, StableDiffusion};
 use crate::error::{Error, Result};
 use crate::models::AutoencoderConfig;
 use crate::schedulers::SchedulerConfig;
@@ -16,17 +16,20 @@ pub enum Published {
     V1_5,
     /// Stable Diffusion 2.1, 768 x 768.
     V2_1,
+    /// Stable Diffusion XL, 1024 x 1024.
+    Xl,
 }
 
 impl Published {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::V1_5, Self::V2_1];
+    pub const ALL: [Self; 3] = [Self::V1_5, Self::V2_1, Self::Xl];
 
     /// The name that [`Published::from_str`] takes.
     pub fn name(self) -> &'static str {
         match self {
             Self::V1_5 => "v1-5",
             Self::V2_1 => "v2-1",
+            Self::Xl => "xl",
         }
     }
 
@@ -35,20 +38,28 @@ impl Published {
     /// # Errors
     /// None, unless the configurations here are wrong.
     pub fn model(self) -> Result<StableDiffusion> {
-        let networks = [self.text_encoder(), self.unet()];
-        let vae = AutoencoderConfig::from_json("vae", None, &vae())?;
-        let scheduler = json!({
+        let mut scheduler = json!({
             "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000,
             "set_alpha_to_one": false, "clip_sample": false, "steps_offset": 1,
-            "prediction_type": if self == Self::V1_5 { "epsilon" } else { "v_prediction" },
+            "prediction_type": if self == Self::V2_1 { "v_prediction" } else { "epsilon" },
         });
-        let scheduler = SchedulerConfig::from_json(&scheduler)?;
-        StableDiffusion::from_configs(networks.each_ref(), vae, scheduler, (DEFAULT_STEPS, DEFAULT_GUIDANCE))
+        if self == Self::Xl {
+            scheduler["_class_name"] = json!("EulerDiscreteScheduler");
+            scheduler["timestep_spacing"] = json!("leading");
+        }
+        StableDiffusion::from_configs(Configs {
+            text_encoder: self.text_encoder(),
+            text_encoder_2: (self == Self::Xl).then(open_clip_bigg),
+            unet: self.unet(),
+            vae: AutoencoderConfig::from_json("vae", None, &self.vae())?,
+            scheduler: SchedulerConfig::from_json(&scheduler)?,
+            force_zeros_for_empty_prompt: true,
+        })
     }
 
     fn text_encoder(self) -> Value {
         match self {
-            Self::V1_5 => json!({
+            Self::V1_5 | Self::Xl => json!({
                 "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
                 "hidden_act": "quick_gelu",
             }),
@@ -60,29 +71,53 @@ impl Published {
     }
 
     fn unet(self) -> Value {
-        let attention = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"];
-        let mut config = json!({
-            "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2, "down_block_types": attention,
-            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-        });
+        let (plain, attention) = ("DownBlock2D", "CrossAttnDownBlock2D");
+        let (plain_up, attention_up) = ("UpBlock2D", "CrossAttnUpBlock2D");
+        let mut config = match self {
+            Self::V1_5 | Self::V2_1 => json!({
+                "block_out_channels": [320, 640, 1280, 1280],
+                "down_block_types": [attention, attention, attention, plain],
+                "up_block_types": [plain_up, attention_up, attention_up, attention_up],
+            }),
+            Self::Xl => json!({
+                "block_out_channels": [320, 640, 1280], "down_block_types": [plain, attention, attention],
+                "up_block_types": [attention_up, attention_up, plain_up], "transformer_layers_per_block": [1, 2, 10],
+                "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+                "projection_class_embeddings_input_dim": 2816,
+            }),
+        };
         let own = match self {
             Self::V1_5 => json!({"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}),
             Self::V2_1 => json!({
                 "sample_size": 96, "cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20],
                 "use_linear_projection": true,
             }),
+            Self::Xl => json!({
+                "sample_size": 128, "cross_attention_dim": 2048, "attention_head_dim": [5, 10, 20],
+                "use_linear_projection": true,
+            }),
         };
+        config["layers_per_block"] = json!(2);
         for (key, value) in own.as_object().into_iter().flatten() {
             config[key] = value.clone();
         }
         config
     }
+
+    fn vae(self) -> Value {
+        json!({
+            "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
+            "down_block_types": vec!["DownEncoderBlock2D"; 4], "up_block_types": vec!["UpDecoderBlock2D"; 4],
+            "scaling_factor": if self == Self::Xl { 0.13025 } else { 0.18215 },
+        })
+    }
 }
 
-fn vae() -> Value {
+/// OpenCLIP's ViT-bigG.
+fn open_clip_bigg() -> Value {
     json!({
-        "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
-        "down_block_types": vec!["DownEncoderBlock2D"; 4], "up_block_types": vec!["UpDecoderBlock2D"; 4],
+        "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
+        "hidden_act": "gelu", "projection_dim": 1280, "eos_token_id": 2,
     })
 }
 
@@ -107,6 +142,8 @@ mod tests {
         let model = Published::V1_5.model().expect("a model");
         assert_eq!(model.unet.flops(2, (64, 64), 77), 1_606_546_882_560.0);
         assert_eq!(model.vae.decode_flops((64, 64)), 2_514_518_933_504.0);
+        let xl = Published::Xl.model().expect("a model");
+        assert_eq!(xl.unet.flops(1, (64, 64), 77), 1_588_778_762_240.0);
         let tiny = AutoencoderConfig::from_json("vae", Some("AutoencoderTiny"), &json!({})).expect("TAESD");
         assert_eq!(tiny.decode_flops((64, 64)), 141_350_141_952.0);
     }
@@ -116,7 +153,8 @@ mod tests {
         for shape in Published::ALL {
             assert_eq!(shape.name().parse::<Published>().expect("a name"), shape);
             let model = shape.model().expect("a model");
-            assert_eq!(model.text_encoder.hidden_size, model.unet.cross_attention_dim);
+            let width: usize = model.text_encoders().map(|(_, config, _)| config.hidden_size).sum();
+            assert_eq!(width, model.unet.cross_attention_dim);
         }
         assert!(matches!("v9".parse::<Published>(), Err(Error::InvalidParams { field: "shape", .. })));
     }

@@ -1,14 +1,18 @@
-//! CLIP's text transformer (Radford et al. 2021), after transformers' `CLIPTextModel`.
+//! CLIP's text transformer (Radford et al. 2021), after transformers' `CLIPTextModel` and
+//! `CLIPTextModelWithProjection`.
 
 use candle_core::Tensor;
 use serde_json::Value;
 
-use super::TextEncoder;
 use super::config::Fields;
+use super::{HiddenState, TextEncoder, TextEncoding};
 use crate::error::{Error, Result};
 use crate::nn::{Activation, Attention, LayerNorm, Linear, Weights};
 
-/// The fields of `text_encoder/config.json` that shape the network.
+/// What old configurations say instead of the end token's id; the end token is then the highest id of a prompt.
+const LEGACY_EOS_TOKEN_ID: usize = 2;
+
+/// The fields of a text encoder's `config.json` that shape the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipTextConfig {
     /// Entries of the token embedding.
@@ -27,12 +31,32 @@ pub struct ClipTextConfig {
     pub hidden_act: Activation,
     /// Added to the variance in the layer norms.
     pub layer_norm_eps: f64,
+    /// Id of the token whose state is the pooled one; 2 is any old configuration's, and means the highest id.
+    pub eos_token_id: usize,
+    /// Width of the projected pooled state; none for encoders without a projection.
+    pub projection_dim: Option<usize>,
 }
 
 impl ClipTextConfig {
-    /// Reads and checks `config.json`; what is absent takes transformers' default.
-    pub fn from_json(value: &Value) -> Result<Self> {
-        let fields = Fields::new("text_encoder", value)?;
+    /// Reads and checks the `config.json` of a `CLIPTextModel`; what is absent takes transformers' default.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] that names the field and `component`.
+    pub fn from_json(component: &str, value: &Value) -> Result<Self> {
+        Self::from_fields(&Fields::new(component, value)?)
+    }
+
+    /// The same of a `CLIPTextModelWithProjection`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_projection(component: &str, value: &Value) -> Result<Self> {
+        let fields = Fields::new(component, value)?;
+        let projection_dim = Some(fields.size("projection_dim", 512, 1..=16_384)?);
+        Ok(Self { projection_dim, ..Self::from_fields(&fields)? })
+    }
+
+    fn from_fields(fields: &Fields<'_>) -> Result<Self> {
         let config = Self {
             vocab_size: fields.size("vocab_size", 49_408, 1..=1 << 20)?,
             hidden_size: fields.size("hidden_size", 512, 1..=16_384)?,
@@ -46,9 +70,20 @@ impl ClipTextConfig {
                 Some(_) => return Err(fields.wrong("hidden_act", "quick_gelu or gelu")),
             },
             layer_norm_eps: fields.number("layer_norm_eps", 1e-5, 0.0..=1.0)?,
+            eos_token_id: fields.size("eos_token_id", 49_407, 0..=1 << 20)?,
+            projection_dim: None,
         };
         fields.divides("num_attention_heads", config.num_attention_heads, &[config.hidden_size])?;
         Ok(config)
+    }
+
+    /// Where the pooled state is among `ids`: transformers' rule.
+    fn end_of(&self, ids: &[u32]) -> usize {
+        let end = match self.eos_token_id {
+            LEGACY_EOS_TOKEN_ID => ids.iter().max().copied(),
+            id => u32::try_from(id).ok(),
+        };
+        ids.iter().position(|id| Some(*id) == end).unwrap_or(0)
     }
 }
 
@@ -90,12 +125,13 @@ impl EncoderLayer {
     }
 }
 
-/// The text encoder of Stable Diffusion 1 and 2.
+/// A text encoder of Stable Diffusion.
 pub struct ClipTextModel {
     token_embedding: Tensor,
     position_embedding: Tensor,
     layers: Vec<EncoderLayer>,
     final_layer_norm: LayerNorm,
+    text_projection: Option<Linear>,
     config: ClipTextConfig,
 }
 
@@ -112,13 +148,17 @@ impl ClipTextModel {
                 .map(|index| EncoderLayer::new(&layers.pp(index), &config))
                 .collect::<Result<_>>()?,
             final_layer_norm: LayerNorm::new(&weights.pp("final_layer_norm"), width, config.layer_norm_eps)?,
+            text_projection: config
+                .projection_dim
+                .map(|outputs| Linear::without_bias(&weights.pp("text_projection"), width, outputs))
+                .transpose()?,
             config,
         })
     }
 }
 
-impl TextEncoder for ClipTextModel {
-    fn encode(&self, ids: &[u32]) -> Result<Tensor> {
+impl ClipTextModel {
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         if ids.len() != self.window() {
             return Err(Error::Inference(format!("the text encoder takes {} ids, not {}", self.window(), ids.len())));
         }
@@ -128,11 +168,40 @@ impl TextEncoder for ClipTextModel {
         }
         let ids = Tensor::new(ids, self.token_embedding.device())?;
         let tokens = self.token_embedding.index_select(&ids, 0)?.to_dtype(self.position_embedding.dtype())?;
-        let mut x = (tokens + &self.position_embedding)?.unsqueeze(0)?;
-        for layer in &self.layers {
+        Ok((tokens + &self.position_embedding)?.unsqueeze(0)?)
+    }
+
+    /// The end token's state in `last`, which is normed, projected.
+    fn pooled(&self, last: &Tensor, ids: &[u32]) -> Result<Option<Tensor>> {
+        let Some(projection) = &self.text_projection else { return Ok(None) };
+        let end = last.narrow(1, self.config.end_of(ids), 1)?.contiguous()?;
+        Ok(Some(projection.forward(&end)?.squeeze(1)?))
+    }
+}
+
+impl TextEncoder for ClipTextModel {
+    fn encode(&self, ids: &[u32], state: HiddenState) -> Result<TextEncoding> {
+        let layers = self.layers.len();
+        let Some(wanted) = layers.checked_sub(state.skipped) else {
+            let skipped = state.skipped;
+            return Err(Error::Inference(format!("the text encoder has {layers} layers, {skipped} cannot be skipped")));
+        };
+        let mut x = self.embed(ids)?;
+        let mut hidden = x.clone();
+        // What lies behind the state asked for is only there for the pooled one.
+        let needed = if self.text_projection.is_some() { layers } else { wanted };
+        for (index, layer) in self.layers[..needed].iter().enumerate() {
             x = layer.forward(&x, &self.config)?;
+            if index + 1 == wanted {
+                hidden = x.clone();
+            }
         }
-        self.final_layer_norm.forward(&x)
+        let hidden = if state.normed { self.final_layer_norm.forward(&hidden)? } else { hidden };
+        let pooled = match &self.text_projection {
+            Some(_) => self.pooled(&self.final_layer_norm.forward(&x)?, ids)?,
+            None => None,
+        };
+        Ok(TextEncoding { hidden, pooled })
     }
 
     fn window(&self) -> usize {

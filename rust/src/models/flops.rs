@@ -44,7 +44,10 @@ impl UNet2DConditionConfig {
             UNetMidKind::CrossAttention => 2 * self.block_out_channels[self.block_out_channels.len() - 1],
             UNetMidKind::Absent => 0,
         };
-        linear(1, first, embedding) + linear(1, embedding, embedding + mid + resnets.sum::<usize>())
+        let added = self.addition_embed.map_or(0.0, |added| {
+            linear(1, added.projection_class_embeddings_input_dim, embedding) + linear(1, embedding, embedding)
+        });
+        linear(1, first, embedding) + linear(1, embedding, embedding + mid + resnets.sum::<usize>()) + added
     }
 
     fn path_flops(&self, size: Size, window: usize) -> f64 {

@@ -3,10 +3,12 @@
 mod autoencoder_config;
 mod autoencoder_tiny;
 mod clip;
+mod conditioning;
 mod config;
 mod deep_features;
 mod flops;
 mod resnet;
+mod text_time;
 mod transformer;
 mod unet;
 mod unet_blocks;
@@ -17,10 +19,11 @@ pub use crate::nn::Activation;
 pub use autoencoder_config::AutoencoderConfig;
 pub use autoencoder_tiny::{AutoencoderTiny, AutoencoderTinyConfig};
 pub use clip::{ClipTextConfig, ClipTextModel};
+pub use conditioning::{AddedConditioning, Conditioning};
 pub use config::Fields;
 pub use deep_features::DeepFeatures;
 pub use unet::UNet2DConditionModel;
-pub use unet_config::{UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
+pub use unet_config::{TextTimeConfig, UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
 pub use vae::{AutoencoderKl, AutoencoderKlConfig};
 
 use candle_core::{Shape, Tensor};
@@ -28,23 +31,51 @@ use candle_core::{Shape, Tensor};
 use crate::error::Result;
 use crate::progress::CancelToken;
 
+/// Which of a text encoder's hidden states a UNet was trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HiddenState {
+    /// Layers before the end; 0 is the last one's output.
+    pub skipped: usize,
+    /// Whether the final layer norm follows.
+    pub normed: bool,
+}
+
+/// What a text encoder makes of one prompt.
+#[derive(Debug, Clone)]
+pub struct TextEncoding {
+    /// The hidden state asked for, (1, window, width).
+    pub hidden: Tensor,
+    /// The projected state of the end token, (1, projection width), of encoders that have a projection.
+    pub pooled: Option<Tensor>,
+}
+
 /// Token ids to embeddings.
 pub trait TextEncoder: Send + Sync {
-    /// Ids of one prompt, exactly [`TextEncoder::window`] of them, to the last hidden state after the final layer
-    /// norm, shape (1, window, width).
-    fn encode(&self, ids: &[u32]) -> Result<Tensor>;
+    /// Ids of one prompt, exactly [`TextEncoder::window`] of them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Inference`] for another number of ids, for more layers skipped than there are, and for a state
+    /// that this encoder does not give; [`crate::Error::Checkpoint`] for an id outside of its table.
+    fn encode(&self, ids: &[u32], state: HiddenState) -> Result<TextEncoding>;
     /// Number of tokens that the encoder takes, begin and end tokens included.
     fn window(&self) -> usize;
 }
 
 /// The network of the sampling loop.
 pub trait Denoiser: Send + Sync {
-    /// The raw output (epsilon or v) for `sample` (batch, channels, height, width) at one timestep, with
-    /// `embeddings` (batch, window, width).
+    /// The raw output (epsilon or v) for `sample` (batch, channels, height, width) at one timestep, under conditions of
+    /// the same batch.
     ///
     /// # Errors
-    /// [`crate::Error::Cancelled`] soon after `cancel` is set.
-    fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor>;
+    /// [`crate::Error::Cancelled`] soon after `cancel` is set; [`crate::Error::Inference`] where added conditions are
+    /// missing that the network was trained on.
+    fn predict(
+        &self,
+        sample: &Tensor,
+        timestep: f64,
+        conditions: &Conditioning,
+        cancel: &CancelToken,
+    ) -> Result<Tensor>;
 
     /// [`Denoiser::predict`] whose deep half runs only where `features` holds nothing, which it fills then.
     ///
@@ -54,7 +85,7 @@ pub trait Denoiser: Send + Sync {
         &self,
         sample: &Tensor,
         timestep: f64,
-        embeddings: &Tensor,
+        conditions: &Conditioning,
         features: &mut DeepFeatures,
         cancel: &CancelToken,
     ) -> Result<Tensor>;

@@ -4,17 +4,19 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
+use super::text_time::TextTimeEmbedding;
 use super::unet_blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use super::unet_config::{UNet2DConditionConfig, UNetMidKind};
-use super::{DeepFeatures, Denoiser};
+use super::{Conditioning, DeepFeatures, Denoiser};
 use crate::error::Result;
 use crate::nn::{Conv2d, Conv2dConfig, GroupNorm, TimeEmbedding, TimestepEmbedding, Weights};
 use crate::progress::CancelToken;
 
-/// The UNet of Stable Diffusion 1 and 2.
+/// The UNet of Stable Diffusion.
 pub struct UNet2DConditionModel {
     time_proj: TimeEmbedding,
     time_embedding: TimestepEmbedding,
+    add_embedding: Option<TextTimeEmbedding>,
     conv_in: Conv2d,
     down_blocks: Vec<DownBlock>,
     mid_block: Option<MidBlock>,
@@ -29,12 +31,12 @@ impl UNet2DConditionModel {
         let first = config.block_out_channels[0];
         let levels = 0..config.block_out_channels.len();
         Ok(Self {
-            time_proj: TimeEmbedding {
-                width: first,
-                flip_sin_to_cos: config.flip_sin_to_cos,
-                freq_shift: config.freq_shift,
-            },
+            time_proj: config.sinusoids(first),
             time_embedding: TimestepEmbedding::new(&weights.pp("time_embedding"), first, config.time_embed_dim())?,
+            add_embedding: config
+                .addition_embed
+                .map(|added| TextTimeEmbedding::new(weights, config, added))
+                .transpose()?,
             conv_in: Conv2d::new(&weights.pp("conv_in"), Conv2dConfig::same3x3(config.in_channels, first))?,
             down_blocks: levels
                 .clone()
@@ -63,16 +65,18 @@ impl UNet2DConditionModel {
         &self,
         sample: &Tensor,
         timestep: f64,
-        embeddings: &Tensor,
+        conditions: &Conditioning,
         features: Option<&mut DeepFeatures>,
         cancel: &CancelToken,
     ) -> Result<Tensor> {
-        let sinusoids = self.time_proj.forward(timestep, sample.device())?;
-        let conditions = Conditions {
-            time_embedding: &self.time_embedding.forward(&sinusoids, sample.dtype())?,
-            text_embeddings: embeddings,
-            cancel,
-        };
+        let sinusoids = self.time_proj.forward(&[timestep], sample.device())?;
+        let mut time_embedding = self.time_embedding.forward(&sinusoids, sample.dtype())?;
+        if let Some(add_embedding) = &self.add_embedding {
+            time_embedding =
+                add_embedding.forward(conditions.added.as_ref(), sample.dtype())?.broadcast_add(&time_embedding)?;
+        }
+        let conditions =
+            Conditions { time_embedding: &time_embedding, text_embeddings: &conditions.embeddings, cancel };
         let layers = self.up_blocks.iter().map(UpBlock::layers).sum::<usize>();
         // Each layer on the way up has the skip connection of one on the way down.
         let shallow = features.as_ref().map_or(layers, |features| features.branch() + 1);
@@ -138,18 +142,24 @@ impl UNet2DConditionModel {
 }
 
 impl Denoiser for UNet2DConditionModel {
-    fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        self.forward(sample, timestep, embeddings, None, cancel)
+    fn predict(
+        &self,
+        sample: &Tensor,
+        timestep: f64,
+        conditions: &Conditioning,
+        cancel: &CancelToken,
+    ) -> Result<Tensor> {
+        self.forward(sample, timestep, conditions, None, cancel)
     }
 
     fn predict_cached(
         &self,
         sample: &Tensor,
         timestep: f64,
-        embeddings: &Tensor,
+        conditions: &Conditioning,
         features: &mut DeepFeatures,
         cancel: &CancelToken,
     ) -> Result<Tensor> {
-        self.forward(sample, timestep, embeddings, Some(features), cancel)
+        self.forward(sample, timestep, conditions, Some(features), cancel)
     }
 }

@@ -13,7 +13,7 @@ use crate::progress::CancelToken;
 
 /// What every block of one forward pass sees beside its input.
 pub struct Conditions<'a> {
-    /// (1, width)
+    /// (1 or batch, width)
     pub time_embedding: &'a Tensor,
     /// (batch, tokens, width)
     pub text_embeddings: &'a Tensor,

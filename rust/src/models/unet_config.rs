@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::config::Fields;
 use super::transformer::TransformerConfig;
 use crate::error::Result;
+use crate::nn::TimeEmbedding;
 
 /// Most resnet and transformer blocks of a UNet, several times what SDXL's has: the network is built before a missing
 /// tensor is reported, and a few characters of configuration must not make that long.
@@ -65,6 +66,46 @@ pub struct UNet2DConditionConfig {
     pub num_attention_heads: Vec<usize>,
     /// Projections around the transformers are linear layers.
     pub use_linear_projection: bool,
+    /// What is added to the time embedding beside the timestep: SDXL's `text_time`.
+    pub addition_embed: Option<TextTimeConfig>,
+}
+
+/// SDXL's conditioning on pooled text and on sizes, `addition_embed_type` `text_time`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextTimeConfig {
+    /// Width of the sinusoidal embedding of each size.
+    pub addition_time_embed_dim: usize,
+    /// Width of the pooled text and the embedded sizes together.
+    pub projection_class_embeddings_input_dim: usize,
+}
+
+impl TextTimeConfig {
+    /// Sizes that SDXL is conditioned on: height and width of the original, the crop's top and left, the target's.
+    pub const SIZES: usize = 6;
+
+    /// Width of the pooled text.
+    pub fn pooled_width(&self) -> usize {
+        self.projection_class_embeddings_input_dim - Self::SIZES * self.addition_time_embed_dim
+    }
+
+    fn from_fields(fields: &Fields<'_>) -> Result<Option<Self>> {
+        let (time, inputs) = ("addition_time_embed_dim", "projection_class_embeddings_input_dim");
+        match fields.text("addition_embed_type")? {
+            None => return Ok(None),
+            Some("text_time") => {}
+            Some(_) => return Err(fields.wrong("addition_embed_type", "text_time or null")),
+        }
+        let addition_time_embed_dim = fields.size(time, 0, 2..=4096)?;
+        if !addition_time_embed_dim.is_multiple_of(2) || addition_time_embed_dim == 0 {
+            return Err(fields.wrong(time, "an even number in 2..=4096"));
+        }
+        let sizes = Self::SIZES * addition_time_embed_dim;
+        let projection_class_embeddings_input_dim = fields.size(inputs, 0, sizes + 1..=65_536)?;
+        if projection_class_embeddings_input_dim == 0 {
+            return Err(fields.wrong(inputs, format!("a whole number in {}..=65536", sizes + 1)));
+        }
+        Ok(Some(Self { addition_time_embed_dim, projection_class_embeddings_input_dim }))
+    }
 }
 
 impl UNet2DConditionConfig {
@@ -109,6 +150,7 @@ impl UNet2DConditionConfig {
                 .unwrap_or_else(|| vec![1; levels]),
             num_attention_heads: heads,
             use_linear_projection: fields.flag("use_linear_projection", false)?,
+            addition_embed: TextTimeConfig::from_fields(&fields)?,
             block_out_channels,
         };
         fields.divides("norm_num_groups", config.norm_num_groups, &config.block_out_channels)?;
@@ -154,6 +196,11 @@ impl UNet2DConditionConfig {
         self.skip_connections() - usize::from(self.mid_block_type == UNetMidKind::Absent)
     }
 
+    /// The sinusoidal embedding of this network, `width` wide.
+    pub(super) fn sinusoids(&self, width: usize) -> TimeEmbedding {
+        TimeEmbedding { width, flip_sin_to_cos: self.flip_sin_to_cos, freq_shift: self.freq_shift }
+    }
+
     /// Width of the time embedding behind its two layers.
     pub fn time_embed_dim(&self) -> usize {
         4 * self.block_out_channels[0]
@@ -197,7 +244,6 @@ fn refuse_variants(fields: &Fields<'_>) -> Result<()> {
         fields.number(name, 1.0, 1.0..=1.0)?;
     }
     for name in [
-        "addition_embed_type",
         "class_embed_type",
         "cross_attention_norm",
         "encoder_hid_dim",

@@ -4,7 +4,7 @@ use super::weights::Weights;
 use super::{Activation, Linear};
 use crate::error::Result;
 
-/// Sinusoidal embedding of a timestep (Vaswani et al. 2017, section 3.5), after diffusers' `get_timestep_embedding`.
+/// Sinusoidal embedding of timesteps and of SDXL's sizes (Vaswani et al. 2017, section 3.5), after diffusers' `get_timestep_embedding`.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeEmbedding {
     /// Width of the embedding; even.
@@ -16,16 +16,19 @@ pub struct TimeEmbedding {
 }
 
 impl TimeEmbedding {
-    /// The embedding of one timestep, (1, width), in f32 whatever the model's dtype: in bf16 it would lose 44 %.
-    pub fn forward(&self, timestep: f64, device: &Device) -> Result<Tensor> {
+    /// The embedding of each of `values`, (values, width), in f32 whatever the model's dtype: in bf16 it would lose 44 %.
+    pub fn forward(&self, values: &[f64], device: &Device) -> Result<Tensor> {
+        let embeddings: Vec<f32> = values.iter().flat_map(|value| self.of_one(*value)).collect();
+        Ok(Tensor::from_vec(embeddings, (values.len(), 2 * (self.width / 2)), device)?)
+    }
+
+    fn of_one(&self, value: f64) -> Vec<f32> {
         let half = self.width / 2;
         let (logarithm, count) = (-10_000f64.ln() as f32, (half as f64 - self.freq_shift) as f32);
-        let angle = |index: usize| timestep as f32 * (logarithm * index as f32 / count).exp();
+        let angle = |index: usize| value as f32 * (logarithm * index as f32 / count).exp();
         let sines = (0..half).map(|index| angle(index).sin());
         let cosines = (0..half).map(|index| angle(index).cos());
-        let values: Vec<f32> =
-            if self.flip_sin_to_cos { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() };
-        Ok(Tensor::from_vec(values, (1, 2 * half), device)?)
+        if self.flip_sin_to_cos { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() }
     }
 }
 

@@ -6,7 +6,7 @@ use super::Pipeline;
 use super::clock::Clock;
 use super::prepare::Drawing;
 use crate::error::Result;
-use crate::models::{DeepFeatures, Denoiser};
+use crate::models::{Conditioning, DeepFeatures, Denoiser};
 use crate::params::GenerationParams;
 use crate::progress::{CancelToken, Phase};
 
@@ -16,12 +16,12 @@ impl Pipeline {
         &self,
         params: &GenerationParams,
         drawing: Drawing,
-        embeddings: &Tensor,
+        conditions: &Conditioning,
         image: usize,
         clock: &mut Clock<'_>,
     ) -> Result<Tensor> {
         let Drawing { mut latents, mut scheduler, mut noise } = drawing;
-        let mut network = Network::new(self, params, embeddings)?;
+        let mut network = Network::new(self, params, conditions)?;
         let timesteps = scheduler.timesteps().to_vec();
         let steps = timesteps.len();
         for (index, timestep) in timesteps.into_iter().enumerate() {
@@ -46,17 +46,17 @@ struct Network<'a> {
     unet: &'a dyn Denoiser,
     params: &'a GenerationParams,
     /// Unconditional and conditional, where there is guidance at all.
-    embeddings: &'a Tensor,
-    conditional: Tensor,
+    conditions: &'a Conditioning,
+    conditional: Conditioning,
     features: Option<DeepFeatures>,
 }
 
 impl<'a> Network<'a> {
-    fn new(pipeline: &'a Pipeline, params: &'a GenerationParams, embeddings: &'a Tensor) -> Result<Self> {
-        let conditional = embeddings.narrow(0, embeddings.dim(0)? - 1, 1)?.contiguous()?;
+    fn new(pipeline: &'a Pipeline, params: &'a GenerationParams, conditions: &'a Conditioning) -> Result<Self> {
+        let conditional = conditions.last()?;
         let deepcache = params.deepcache();
         let features = deepcache.is_on().then(|| DeepFeatures::new(deepcache.branch()));
-        Ok(Self { unet: pipeline.unet.as_ref(), params, embeddings, conditional, features })
+        Ok(Self { unet: pipeline.unet.as_ref(), params, conditions, conditional, features })
     }
 
     fn begin_step(&mut self, index: usize, guided: bool) -> Result<()> {
@@ -74,7 +74,7 @@ impl<'a> Network<'a> {
             return self.predict(sample, timestep, &conditional, cancel);
         }
         let pair = Tensor::cat(&[sample, sample], 0)?;
-        let outputs = self.predict(&pair, timestep, self.embeddings, cancel)?.chunk(2, 0)?;
+        let outputs = self.predict(&pair, timestep, self.conditions, cancel)?.chunk(2, 0)?;
         let (unconditional, conditional) = (&outputs[0], &outputs[1]);
         let guided = (unconditional + ((conditional - unconditional)? * self.params.guidance_scale())?)?;
         if self.params.guidance_rescale() == 0.0 {
@@ -83,10 +83,16 @@ impl<'a> Network<'a> {
         rescale_noise_cfg(&guided, conditional, self.params.guidance_rescale())
     }
 
-    fn predict(&mut self, sample: &Tensor, timestep: f64, embeddings: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+    fn predict(
+        &mut self,
+        sample: &Tensor,
+        timestep: f64,
+        conditions: &Conditioning,
+        cancel: &CancelToken,
+    ) -> Result<Tensor> {
         match &mut self.features {
-            Some(features) => self.unet.predict_cached(sample, timestep, embeddings, features, cancel),
-            None => self.unet.predict(sample, timestep, embeddings, cancel),
+            Some(features) => self.unet.predict_cached(sample, timestep, conditions, features, cancel),
+            None => self.unet.predict(sample, timestep, conditions, cancel),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
+use super::encode::TextStage;
 use super::sources::{Opened, Rename, Sources, VaePaths};
 use super::{Pipeline, PreviewVae};
 use crate::allocator;
@@ -121,7 +122,7 @@ fn as_stored(name: &str) -> Option<String> {
 }
 
 struct Networks {
-    text_encoder: Box<dyn TextEncoder>,
+    text_encoders: Vec<Box<dyn TextEncoder>>,
     unet: Box<dyn Denoiser>,
     vae: Box<dyn Autoencoder>,
     preview_vae: Option<PreviewVae>,
@@ -129,15 +130,19 @@ struct Networks {
 
 fn native(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Networks> {
     Ok(Networks {
-        text_encoder: Box::new(native_text_encoder(loader, model)?),
+        text_encoders: native_text_encoders(loader, model)?,
         unet: Box::new(loader.native("unet", as_stored, |weights| UNet2DConditionModel::new(weights, &model.unet))?),
         vae: native_vae(loader, model)?,
         preview_vae: None,
     })
 }
 
-fn native_text_encoder(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<ClipTextModel> {
-    loader.native("text_encoder", clip_text_key, |weights| ClipTextModel::new(weights, model.text_encoder.clone()))
+fn native_text_encoders(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Vec<Box<dyn TextEncoder>>> {
+    let encoder = |(component, config, _): (_, &ClipTextConfig, _)| {
+        let model = loader.native(component, clip_text_key, |weights| ClipTextModel::new(weights, config.clone()))?;
+        Ok(Box::new(model) as Box<dyn TextEncoder>)
+    };
+    model.text_encoders().map(encoder).collect()
 }
 
 fn native_vae(loader: &mut Loader<'_>, model: &StableDiffusion) -> Result<Box<dyn Autoencoder>> {
@@ -151,13 +156,13 @@ fn preview_vae(loader: &mut Loader<'_>, config: &AutoencoderConfig) -> Result<Pr
 
 fn candle(loader: &mut Loader<'_>, sources: &Sources, model: &StableDiffusion) -> Result<Networks> {
     Ok(Networks {
-        text_encoder: match reference::Clip::preset(&model.text_encoder) {
-            Some(preset) => Box::new(loader.candle(
+        text_encoders: match reference::Clip::preset(&model.text_encoder).filter(|_| model.text_encoder_2.is_none()) {
+            Some(preset) => vec![Box::new(loader.candle(
                 "text_encoder",
                 &sources.mapped("text_encoder", clip_text_key)?,
                 |tensors, dtype, device| reference::Clip::new(tensors, &preset, dtype, device),
-            )?),
-            None => Box::new(native_text_encoder(loader, model)?),
+            )?)],
+            None => native_text_encoders(loader, model)?,
         },
         unet: Box::new(loader.candle("unet", &sources.mapped("unet", as_stored)?, |tensors, dtype, device| {
             reference::UNet::new(tensors, &model.unet, dtype, device)
@@ -176,18 +181,18 @@ fn candle(loader: &mut Loader<'_>, sources: &Sources, model: &StableDiffusion) -
 
 /// Whether the tokenizer is the text encoder's, as far as can be told before there is a prompt: by the ids that every
 /// prompt has, and by the length that diffusers cuts prompts to.
-fn agree(tokenizer: &ClipTokenizer, text_encoder: &ClipTextConfig) -> Result<()> {
+fn agree(tokenizer: &ClipTokenizer, (component, text_encoder, name): (&str, &ClipTextConfig, &str)) -> Result<()> {
     let window = text_encoder.max_position_embeddings;
     if let Some(length) = tokenizer.model_max_length().filter(|length| *length < window) {
         return Err(Error::Checkpoint(format!(
-            "tokenizer: model_max_length is {length}, but the text encoder takes {window} tokens"
+            "{name}: model_max_length is {length}, but the text encoder takes {window} tokens"
         )));
     }
     let vocab_size = text_encoder.vocab_size;
     for (token, id) in [("begin", tokenizer.bos_id()), ("end", tokenizer.eos_id()), ("padding", tokenizer.pad_id())] {
         if id as usize >= vocab_size {
             return Err(Error::Checkpoint(format!(
-                "text_encoder: vocab_size is {vocab_size}, but the tokenizer's {token} token has the id {id}"
+                "{component}: vocab_size is {vocab_size}, but the {name}'s {token} token has the id {id}"
             )));
         }
     }
@@ -248,8 +253,12 @@ impl Pipeline {
         if engine == Engine::Candle && device.is_cpu() && dtype != DType::F32 {
             return Err(Error::invalid("dtype", device::dtype_name(dtype), "f32 for the engine candle on the CPU"));
         }
-        let tokenizer = sources.tokenizer("text_encoder")?;
-        agree(&tokenizer, &model.text_encoder)?;
+        let tokenizer = |encoder: (&str, &ClipTextConfig, &str)| {
+            let tokenizer = sources.tokenizer((encoder.0, encoder.2))?;
+            agree(&tokenizer, encoder)?;
+            Ok(tokenizer)
+        };
+        let tokenizers = model.text_encoders().map(tokenizer).collect::<Result<_>>()?;
         let open = |component: &str, rename: Rename| sources.open_component(component, rename);
         let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
         let mut networks = match engine {
@@ -257,7 +266,7 @@ impl Pipeline {
             Engine::Candle => candle(&mut loader, &sources, &model)?,
         };
         networks.preview_vae = preview.map(|config| preview_vae(&mut loader, &config)).transpose()?;
-        Ok(Self::new(threads, model, tokenizer, networks, loader, engine))
+        Ok(Self::new(threads, model, tokenizers, networks, loader, engine))
     }
 
     /// A model of a published shape with random weights, which takes the time and the memory of the published one and
@@ -275,23 +284,24 @@ impl Pipeline {
                 |_: &str, _: Rename| Ok(Opened { tensors: Box::new(RandomTensors::default()), stored_dtype: "f32" });
             let mut loader = Loader { open: &open, device, dtype, residency: Vec::new() };
             let networks = native(&mut loader, &model)?;
-            Ok(Self::new(threads, model, ClipTokenizer::of_bytes()?, networks, loader, Engine::Native))
+            let tokenizers = model.text_encoders().map(|_| ClipTokenizer::of_bytes()).collect::<Result<_>>()?;
+            Ok(Self::new(threads, model, tokenizers, networks, loader, Engine::Native))
         })
     }
 
     fn new(
         threads: Threads,
         model: StableDiffusion,
-        tokenizer: ClipTokenizer,
-        Networks { text_encoder, unet, vae, preview_vae }: Networks,
+        tokenizers: Vec<ClipTokenizer>,
+        Networks { text_encoders, unet, vae, preview_vae }: Networks,
         Loader { device, dtype, residency, .. }: Loader<'_>,
         engine: Engine,
     ) -> Self {
         allocator::release();
+        let stages = tokenizers.into_iter().zip(text_encoders);
         Self {
             model,
-            tokenizer,
-            text_encoder,
+            text: stages.map(|(tokenizer, encoder)| TextStage { tokenizer, encoder }).collect(),
             unet,
             vae,
             preview_vae,

@@ -4,6 +4,7 @@ mod clock;
 mod decode;
 mod denoise;
 mod encode;
+mod ineffective;
 mod load;
 mod prepare;
 mod preview;
@@ -19,7 +20,7 @@ use crate::device::{self, Residency};
 use crate::error::{Error, Result};
 use crate::family::StableDiffusion;
 use crate::image::Rgb8;
-use crate::models::{Autoencoder, Denoiser, Posterior, TextEncoder};
+use crate::models::{AddedConditioning, Autoencoder, Conditioning, Denoiser, Posterior};
 use crate::params::GenerationParams;
 use crate::progress::{CancelToken, Observer, Phase};
 use crate::schedulers::{SchedulerKind, SchedulerOptions};
@@ -27,6 +28,7 @@ use crate::threads::Threads;
 use crate::tokenizer::{ClipTokenizer, Truncation};
 
 use clock::{Clock, Measured};
+use encode::TextStage;
 pub use load::Engine;
 pub use prepare::Noise;
 use preview::LatentColours;
@@ -38,8 +40,7 @@ const GROWTH: u64 = 64 << 20;
 /// A model in memory.
 pub struct Pipeline {
     model: StableDiffusion,
-    tokenizer: ClipTokenizer,
-    text_encoder: Box<dyn TextEncoder>,
+    text: Vec<TextStage>,
     unet: Box<dyn Denoiser>,
     vae: Box<dyn Autoencoder>,
     preview_vae: Option<PreviewVae>,
@@ -78,7 +79,7 @@ pub struct Sampler {
 /// A prompt that was longer than the text encoder's window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromptTruncation {
-    /// `prompt` or `negative_prompt`.
+    /// `prompt`, `negative_prompt`, or what the second text encoder was given of them.
     pub field: &'static str,
     /// What was cut.
     pub truncation: Truncation,
@@ -140,7 +141,7 @@ impl Pipeline {
         let decode_time = self.decode_cost.map(|cost| cost.time.mul_f64(pixels as f64 / cost.pixels as f64));
         let mut clock = Clock::start(params.seeds().len(), decode_time, observer, cancel)?;
 
-        let (embeddings, truncations) = self.encode(params)?;
+        let (conditions, truncations) = self.encode(params)?;
         clock.finish(Phase::Encode)?;
         let drawings = self.prepare(params, kind, &sampler.options)?;
         clock.finish(Phase::Prepare)?;
@@ -148,7 +149,7 @@ impl Pipeline {
         clock.expect(drawings.iter().map(|drawing| drawing.scheduler.timesteps().len()).sum());
         let mut latents = Vec::with_capacity(drawings.len());
         for (image, drawing) in drawings.into_iter().enumerate() {
-            latents.push(self.denoise(params, drawing, &embeddings, image, &mut clock)?);
+            latents.push(self.denoise(params, drawing, &conditions, image, &mut clock)?);
         }
         clock.finish(Phase::Denoise)?;
         let mut images = Vec::with_capacity(latents.len());
@@ -169,7 +170,7 @@ impl Pipeline {
             total,
             peak_memory,
             truncations,
-            warnings: ineffective(params, steps),
+            warnings: ineffective::warnings(params, &self.model, steps),
             residency_events: self.residency_events(),
             scheduler: kind,
             options: sampler.options.resolved(kind, &self.model.scheduler),
@@ -209,9 +210,9 @@ impl Pipeline {
         &self.model
     }
 
-    /// The tokenizer.
+    /// The first text encoder's tokenizer.
     pub fn tokenizer(&self) -> &ClipTokenizer {
-        &self.tokenizer
+        &self.text[0].tokenizer
     }
 
     /// The device that everything is on.
@@ -244,14 +245,20 @@ impl Pipeline {
         &self.residency
     }
 
-    /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) and `embeddings` (batch, window, width).
+    /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) under conditions of the same batch.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] for other shapes and for a timestep that is not finite.
-    pub fn predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor) -> Result<Tensor> {
-        self.check_predict(sample, timestep, embeddings)?;
-        let (sample, embeddings) = (self.bring(sample)?, self.bring(embeddings)?);
-        self.threads.run(|| self.give(&self.unet.predict(&sample, timestep, &embeddings, &CancelToken::new())?))
+    /// [`Error::InvalidParams`] for other shapes, for conditions that this UNet does not take or that are missing, and
+    /// for a timestep that is not finite.
+    pub fn predict(&self, sample: &Tensor, timestep: f64, conditions: &Conditioning) -> Result<Tensor> {
+        self.check_predict(sample, timestep, conditions)?;
+        let sample = self.bring(sample)?;
+        let added = conditions.added.as_ref().map(|added| {
+            let time_ids = added.time_ids.to_device(&self.device)?.to_dtype(DType::F32)?;
+            Ok::<_, Error>(AddedConditioning { pooled: self.bring(&added.pooled)?, time_ids })
+        });
+        let conditions = Conditioning { embeddings: self.bring(&conditions.embeddings)?, added: added.transpose()? };
+        self.threads.run(|| self.give(&self.unet.predict(&sample, timestep, &conditions, &CancelToken::new())?))
     }
 
     /// Pixels, f32 (batch, 3, height, width), about -1 to 1, of unscaled `latents`.
@@ -277,33 +284,4 @@ impl Pipeline {
     fn give(&self, tensor: &Tensor) -> Result<Tensor> {
         Ok(tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?)
     }
-}
-
-/// What was given and has no effect on a schedule of `steps`.
-fn ineffective(params: &GenerationParams, steps: usize) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let (interval, deepcache) = (params.guidance_interval(), params.deepcache());
-    let (start, end) = (interval.start(), interval.end());
-    if !interval.is_whole() && !params.is_guided() {
-        let scale = params.guidance_scale();
-        warnings.push(format!(
-            "guidance_start and guidance_end have no effect at guidance_scale {scale}: guidance begins above 1"
-        ));
-    } else if !(0..steps).any(|index| interval.contains(index, steps)) {
-        warnings.push(format!(
-            "guidance_scale has no effect: none of {steps} steps lies between guidance_start {start} and guidance_end {end}"
-        ));
-    }
-    if deepcache.branch() > 0 && !deepcache.is_on() {
-        warnings.push("deepcache_branch has no effect at deepcache_interval 1".into());
-    }
-    if params.negative_prompt().is_some_and(|prompt| !prompt.is_empty()) && !params.is_guided() {
-        let scale = params.guidance_scale();
-        warnings.push(format!("negative_prompt has no effect at guidance_scale {scale}: guidance begins above 1"));
-    }
-    if params.guidance_rescale() > 0.0 && !params.is_guided() {
-        let scale = params.guidance_scale();
-        warnings.push(format!("guidance_rescale has no effect at guidance_scale {scale}: guidance begins above 1"));
-    }
-    warnings
 }

@@ -4,10 +4,11 @@ use candle_core::Tensor;
 
 use super::Pipeline;
 use crate::error::{Error, Result};
+use crate::models::{AddedConditioning, Conditioning, TextTimeConfig};
 use crate::params::MAX_SIDE;
 
 impl Pipeline {
-    pub(super) fn check_predict(&self, sample: &Tensor, timestep: f64, embeddings: &Tensor) -> Result<()> {
+    pub(super) fn check_predict(&self, sample: &Tensor, timestep: f64, conditions: &Conditioning) -> Result<()> {
         let unet = &self.model.unet;
         let batch = match *sample.dims() {
             [batch, channels, height, width]
@@ -23,13 +24,38 @@ impl Pipeline {
         if !timestep.is_finite() {
             return Err(Error::invalid("timestep", timestep, "a finite number"));
         }
+        let embeddings = &conditions.embeddings;
         match *embeddings.dims() {
-            [of, tokens, width] if of == batch && tokens > 0 && width == unet.cross_attention_dim => Ok(()),
+            [of, tokens, width] if of == batch && tokens > 0 && width == unet.cross_attention_dim => {
+                self.check_added(batch, conditions.added.as_ref())
+            }
             _ => {
                 let allowed = format!("({batch}, tokens, {})", unet.cross_attention_dim);
                 Err(misshapen("embeddings", embeddings, allowed))
             }
         }
+    }
+
+    fn check_added(&self, batch: usize, added: Option<&AddedConditioning>) -> Result<()> {
+        let (config, added) = match (self.model.unet.addition_embed, added) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => {
+                return Err(Error::invalid("pooled", "a tensor", "none: this UNet takes no pooled text"));
+            }
+            (Some(config), None) => {
+                let allowed = format!("(batch, {}), with time_ids", config.pooled_width());
+                return Err(Error::invalid("pooled", "none", allowed));
+            }
+            (Some(config), Some(added)) => (config, added),
+        };
+        let expected =
+            [("pooled", &added.pooled, config.pooled_width()), ("time_ids", &added.time_ids, TextTimeConfig::SIZES)];
+        for (field, tensor, width) in expected {
+            if tensor.dims() != [batch, width] {
+                return Err(misshapen(field, tensor, format!("({batch}, {width})")));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn check_latents(&self, latents: &Tensor) -> Result<()> {

@@ -87,13 +87,10 @@ impl Sources {
         AutoencoderConfig::from_json(field, None, &config).map(Some)
     }
 
-    /// The tokenizer of `text_encoder`: the model's own, or CLIP's where it brings none.
-    pub fn tokenizer(&self, text_encoder: &str) -> Result<ClipTokenizer> {
+    /// The tokenizer `name` of `text_encoder`: the model's own, or CLIP's where it brings none.
+    pub fn tokenizer(&self, (text_encoder, name): (&str, &str)) -> Result<ClipTokenizer> {
         match &self.model {
-            ModelFiles::Folder(folder) => {
-                let name = text_encoder.replace("text_encoder", "tokenizer");
-                ClipTokenizer::from_folder(&folder.tokenizer_dir(&name)?)
-            }
+            ModelFiles::Folder(folder) => ClipTokenizer::from_folder(&folder.tokenizer_dir(name)?),
             ModelFiles::File(file) => {
                 ClipTokenizer::clip(if file.pads_as_open_clip(text_encoder)? { OPEN_CLIP_PAD } else { CLIP_PAD })
             }

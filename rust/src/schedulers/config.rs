@@ -201,6 +201,14 @@ impl SchedulerConfig {
         }
     }
 
+    /// Whether it is the schedule of SD-Turbo and SDXL-Turbo (Sauer et al. 2023), which were distilled to few steps and
+    /// no guidance: Euler's, trailing, on epsilon.
+    pub fn is_of_turbo(&self) -> bool {
+        matches!(self.default_kind(), SchedulerKind::Euler | SchedulerKind::EulerAncestral)
+            && self.timestep_spacing == Some(TimestepSpacing::Trailing)
+            && self.prediction_type == PredictionType::Epsilon
+    }
+
     /// The configuration after diffusers' `StableDiffusionPipeline` has mended it, as it does to outdated files of
     /// Stable Diffusion 1 and 2: `steps_offset` 1 and no clipping of the sample.
     #[must_use]

@@ -4,7 +4,8 @@ use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 use sd_rbee::Error;
 use sd_rbee::models::{
-    Autoencoder, AutoencoderKlConfig, ClipTextConfig, DeepFeatures, Denoiser, TextEncoder, UNet2DConditionConfig,
+    AddedConditioning, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Conditioning, DeepFeatures, Denoiser,
+    HiddenState, TextEncoder, UNet2DConditionConfig,
 };
 use sd_rbee::progress::CancelToken;
 use serde_json::{Value, json};
@@ -22,6 +23,17 @@ pub fn assert_finite(tensor: &Tensor, shape: &[usize]) {
     assert!(values.iter().all(|value| value.is_finite()));
 }
 
+/// What the network takes beside a sample.
+fn conditions(config: &UNet2DConditionConfig, batch: usize, tokens: usize) -> Conditioning {
+    Conditioning {
+        embeddings: random(&[batch, tokens, config.cross_attention_dim]),
+        added: config.addition_embed.map(|added| AddedConditioning {
+            pooled: random(&[batch, added.pooled_width()]),
+            time_ids: random(&[batch, 6]),
+        }),
+    }
+}
+
 /// Blocks with and without attention in any order, heads, layers and transformer layers a level, linear projections or
 /// none, with and without a middle.
 fn tiny_unet() -> impl Strategy<Value = Value> {
@@ -35,15 +47,21 @@ fn tiny_unet() -> impl Strategy<Value = Value> {
         };
         let lists = (per_level(1..5), per_level(1..4), per_level(1..3), kinds("DownBlock2D"), kinds("UpBlock2D"));
         let heads = prop::collection::vec(prop::sample::select(vec![1, 2, 4]), levels);
-        (lists, heads, any::<[bool; 3]>(), 1u64..5, 1u64..9).prop_map(|(lists, heads, flags, channels, context)| {
+        (lists, heads, any::<[bool; 4]>(), 1u64..5, 1u64..9).prop_map(|(lists, heads, flags, channels, context)| {
             let (widths, layers, blocks, down, up) = lists;
-            json!({
+            let mut config = json!({
                 "block_out_channels": widths.iter().map(|width| width * 4).collect::<Vec<_>>(), "norm_num_groups": 2,
                 "layers_per_block": layers, "transformer_layers_per_block": blocks, "attention_head_dim": heads,
                 "down_block_types": down, "up_block_types": up, "in_channels": channels, "out_channels": channels,
                 "mid_block_type": if flags[0] { json!("UNetMidBlock2DCrossAttn") } else { Value::Null },
                 "use_linear_projection": flags[1], "flip_sin_to_cos": flags[2], "cross_attention_dim": context,
-            })
+            });
+            if flags[3] {
+                config["addition_embed_type"] = json!("text_time");
+                config["addition_time_embed_dim"] = json!(2 * channels);
+                config["projection_class_embeddings_input_dim"] = json!(12 * channels + context);
+            }
+            config
         })
     })
 }
@@ -57,7 +75,7 @@ proptest! {
         let config = UNet2DConditionConfig::from_json(&config).expect("a right configuration");
         let (model, _) = invent(unet(&config));
         let shape = [batch, config.in_channels, height, width];
-        let context = random(&[batch, tokens, config.cross_attention_dim]);
+        let context = conditions(&config, batch, tokens);
         let output = model.predict(&random(&shape), 981.0, &context, &CancelToken::new()).expect("a prediction");
         assert_finite(&output, &shape);
     }
@@ -69,8 +87,7 @@ proptest! {
     ) {
         let config = UNet2DConditionConfig::from_json(&config).expect("a right configuration");
         let (model, _) = invent(unet(&config));
-        let (sample, context) =
-            (random(&[2, config.in_channels, height, width]), random(&[2, 3, config.cross_attention_dim]));
+        let (sample, context) = (random(&[2, config.in_channels, height, width]), conditions(&config, 2, 3));
         let cancel = CancelToken::new();
         let values = |tensor: Tensor| -> Vec<f32> {
             tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).expect("f32 values")
@@ -113,17 +130,28 @@ proptest! {
     #[test]
     fn a_text_encoder_takes_its_window(
         (heads, dim, layers) in (1usize..4, 1usize..5, 1usize..4), window in 3usize..20, vocab in 1u32..30,
+        projection in 1usize..9,
     ) {
         let width = heads * dim;
         let config = json!({
             "vocab_size": vocab, "hidden_size": width, "intermediate_size": 3, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "max_position_embeddings": window,
+            "num_attention_heads": heads, "max_position_embeddings": window, "projection_dim": projection,
         });
-        let (model, _) = invent(clip(&ClipTextConfig::from_json(&config).expect("a right configuration")));
+        let (model, _) = invent(clip(&ClipTextConfig::from_json("text_encoder", &config).expect("right")));
         let ids: Vec<u32> = (0..window as u32).map(|id| id % vocab).collect();
-        assert_finite(&model.encode(&ids).expect("embeddings"), &[1, window, width]);
-        prop_assert!(matches!(model.encode(&ids[1..]), Err(Error::Inference(_))));
-        prop_assert!(matches!(model.encode(&vec![vocab; window]), Err(Error::Checkpoint(_))));
+        for (skipped, normed) in (0..=layers).flat_map(|skipped| [(skipped, true), (skipped, false)]) {
+            let encoding = model.encode(&ids, HiddenState { skipped, normed }).expect("embeddings");
+            assert_finite(&encoding.hidden, &[1, window, width]);
+            prop_assert!(encoding.pooled.is_none());
+        }
+        let last = HiddenState { skipped: 0, normed: true };
+        prop_assert!(matches!(model.encode(&ids[1..], last), Err(Error::Inference(_))));
+        prop_assert!(matches!(model.encode(&vec![vocab; window], last), Err(Error::Checkpoint(_))));
+        let too_many = HiddenState { skipped: layers + 1, normed: false };
+        prop_assert!(matches!(model.encode(&ids, too_many), Err(Error::Inference(_))));
+        let (model, _) = invent(clip(&ClipTextConfig::with_projection("text_encoder_2", &config).expect("right")));
+        let encoding = model.encode(&ids, HiddenState { skipped: 1, normed: false }).expect("embeddings");
+        assert_finite(&encoding.pooled.expect("a pooled state"), &[1, projection]);
     }
 }
 
@@ -136,6 +164,7 @@ fn a_cancelled_network_stops() {
     let (model, _) = invent(unet(&UNet2DConditionConfig::from_json(&config).expect("a right configuration")));
     let cancel = CancelToken::new();
     cancel.cancel();
-    let result = model.predict(&random(&[1, 4, 8, 8]), 1.0, &random(&[1, 2, 4]), &cancel);
+    let conditions = Conditioning::of_text(random(&[1, 2, 4]));
+    let result = model.predict(&random(&[1, 4, 8, 8]), 1.0, &conditions, &cancel);
     assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
 }

@@ -44,7 +44,7 @@ fn unet_parameters(config: &Value) -> usize {
 }
 
 fn clip_parameters(config: &Value) -> usize {
-    let config = ClipTextConfig::from_json(config).expect("a published model");
+    let config = ClipTextConfig::from_json("text_encoder", config).expect("a published model");
     missed(clip(&config)).values().map(|shape| shape.iter().product::<usize>()).sum()
 }
 
@@ -72,23 +72,49 @@ fn stable_diffusion_2_1() {
     assert_eq!(clip_parameters(&with(clip_v1_5(), changes)), 340_387_840);
 }
 
-/// SDXL's sizes, without the conditions that are not there yet.
-#[test]
-fn the_sizes_of_sdxl_are_within_the_limits() {
+fn unet_xl() -> Value {
     let changes = json!({
         "sample_size": 128, "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048,
         "attention_head_dim": [5, 10, 20], "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": true,
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
         "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
     });
-    let embeddings = 2_816 * 1_280 + 1_280 + 1_280 * 1_280 + 1_280;
-    assert_eq!(unet_parameters(&with(unet_v1_5(), changes)) + embeddings, 2_567_463_684);
+    with(unet_v1_5(), changes)
+}
+
+#[test]
+fn stable_diffusion_xl() {
+    assert_eq!(unet_parameters(&unet_xl()), 2_567_463_684);
+    let changes = json!({
+        "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
+        "hidden_act": "gelu", "projection_dim": 1280, "eos_token_id": 2,
+    });
+    let config = with(clip_v1_5(), changes);
+    let config = ClipTextConfig::with_projection("text_encoder_2", &config).expect("a published model");
+    let parameters: usize = missed(clip(&config)).values().map(|shape| shape.iter().product::<usize>()).sum();
+    assert_eq!(parameters, 694_659_840);
+}
+
+#[test]
+fn pooled_text_needs_its_widths() {
+    for (key, value) in [
+        ("addition_time_embed_dim", json!(255)),
+        ("addition_time_embed_dim", Value::Null),
+        ("projection_class_embeddings_input_dim", json!(1536)),
+        ("projection_class_embeddings_input_dim", Value::Null),
+        ("addition_embed_type", json!("image")),
+    ] {
+        let changed = with(unet_xl(), json!({key: value}));
+        let text = crate::common::checkpoint_error(UNet2DConditionConfig::from_json(&changed));
+        assert!(text.starts_with("unet: ") && text.contains(key), "{key}: {text}");
+    }
 }
 
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     for (key, value) in [
-        ("addition_embed_type", json!("text_time")),
         ("class_embed_type", json!("timestep")),
         ("num_class_embeds", json!(10)),
         ("encoder_hid_dim", json!(4096)),
@@ -134,7 +160,7 @@ fn what_is_not_supported_is_refused_by_name() {
         ("layer_norm_eps", json!(-1)),
     ] {
         let changed = with(clip_v1_5(), json!({key: value}));
-        let text = crate::common::checkpoint_error(ClipTextConfig::from_json(&changed));
+        let text = crate::common::checkpoint_error(ClipTextConfig::from_json("text_encoder", &changed));
         let named = if key == "hidden_size" { "num_attention_heads" } else { key };
         assert!(text.starts_with("text_encoder: ") && text.contains(named), "{key}: {text}");
     }

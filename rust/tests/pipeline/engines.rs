@@ -1,6 +1,7 @@
 //! The native engine beside candle-transformers' networks.
 
 use candle_core::{Device, Tensor};
+use sd_rbee::models::Conditioning;
 use sd_rbee::params::Request;
 use sd_rbee::pipeline::{Engine, Sampler};
 
@@ -32,7 +33,8 @@ fn the_networks_agree() {
     assert_eq!(values(&embeddings), values(&candle.encode_prompt("a robot").expect("embeddings")));
     for timestep in [999.0, 500.0, 1.0] {
         let sample = random(&[1, 8, 16, 16]);
-        let outputs = [&native, &candle].map(|pipeline| pipeline.predict(&sample, timestep, &embeddings).expect("v"));
+        let conditions = Conditioning::of_text(embeddings.clone());
+        let outputs = [&native, &candle].map(|pipeline| pipeline.predict(&sample, timestep, &conditions).expect("v"));
         let error = relative_rms(&outputs[0], &outputs[1]);
         // candle's GEGLU is the tanh one; the rest is rounding.
         assert!((1e-5..1e-3).contains(&error), "timestep {timestep}: {error:e}");

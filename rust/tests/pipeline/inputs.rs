@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use sd_rbee::Error;
+use sd_rbee::models::Conditioning;
 use sd_rbee::pipeline::{Engine, Pipeline};
 
 use super::load;
@@ -13,7 +14,7 @@ fn random(shape: &[usize]) -> Tensor {
 }
 
 fn predict(pipeline: &Pipeline, sample: &[usize], embeddings: &[usize]) -> sd_rbee::Result<Tensor> {
-    pipeline.predict(&random(sample), 500.0, &random(embeddings))
+    pipeline.predict(&random(sample), 500.0, &Conditioning::of_text(random(embeddings)))
 }
 
 #[test]
@@ -45,7 +46,8 @@ fn what_does_not_fit_is_named() {
             assert_eq!(invalid_field(predict(&pipeline, &[1, 8, 16, 16], embeddings)), "embeddings", "{embeddings:?}");
         }
         for timestep in [f64::NAN, f64::INFINITY] {
-            let result = pipeline.predict(&random(&[1, 8, 4, 4]), timestep, &random(&embeddings));
+            let result =
+                pipeline.predict(&random(&[1, 8, 4, 4]), timestep, &Conditioning::of_text(random(&embeddings)));
             assert_eq!(invalid_field(result), "timestep");
         }
         for latents in [&[1, 4, 8, 8][..], &[1, 8, 0, 8], &[1, 8, 8, 0], &[0, 8, 8, 8], &[8, 8, 8], &[1, 8, 1, 513]] {

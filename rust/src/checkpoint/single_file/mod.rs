@@ -183,11 +183,6 @@ impl SingleFile {
         self.sampling.scheduler_config()
     }
 
-    /// What `generation_config.json` would be, if anything.
-    pub fn generation_config(&self) -> Option<Value> {
-        self.sampling.generation_config()
-    }
-
     /// The tensors of `component` under diffusers' names.
     ///
     /// # Errors

@@ -62,11 +62,6 @@ impl Sampling {
         })
     }
 
-    /// `generation_config.json`, where the family's own defaults do not suit.
-    pub fn generation_config(&self) -> Option<Value> {
-        self.turbo.then(|| json!({"num_inference_steps": 1, "guidance_scale": 0.0}))
-    }
-
     /// Pixels along a side of the pictures that the model was trained on.
     pub fn side(&self) -> usize {
         match self.family {
