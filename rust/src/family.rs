@@ -8,7 +8,7 @@ use crate::checkpoint::ModelFiles;
 use crate::error::{Error, Result};
 use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, HiddenState, UNet2DConditionConfig};
 use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
-use crate::schedulers::SchedulerConfig;
+use crate::schedulers::{PredictionType, SchedulerConfig};
 pub use published::Published;
 
 /// First width of a UNet from which on products may be of bf16: that of the published models.
@@ -87,13 +87,18 @@ pub struct StableDiffusion {
 }
 
 impl StableDiffusion {
-    /// Reads all configurations of `files` and checks that they fit together; `vae` takes the place of its own.
+    /// Reads all configurations of `files` and checks that they fit together; `vae` and `prediction_type` take
+    /// the place of its own.
     ///
     /// A `generation_config.json` beside `model_index.json` may set `num_inference_steps` and `guidance_scale`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a pipeline of another kind, and for what is absurd, unsupported or contradictory.
-    pub fn from_files(files: &ModelFiles, vae: Option<AutoencoderConfig>) -> Result<Self> {
+    pub fn from_files(
+        files: &ModelFiles,
+        vae: Option<AutoencoderConfig>,
+        prediction_type: Option<PredictionType>,
+    ) -> Result<Self> {
         if !CLASSES.contains(&files.class_name()) {
             return Err(Error::Checkpoint(format!(
                 "{}: the pipeline is {}, supported are {}",
@@ -109,6 +114,8 @@ impl StableDiffusion {
                     .into(),
             ));
         }
+        let mut scheduler = SchedulerConfig::parse(&files.scheduler_config()?)?;
+        scheduler.prediction_type = prediction_type.unwrap_or(scheduler.prediction_type);
         let configs = Configs {
             text_encoder: files.config("text_encoder")?,
             text_encoder_2: has_second.then(|| files.config("text_encoder_2")).transpose()?,
@@ -117,7 +124,7 @@ impl StableDiffusion {
                 Some(vae) => vae,
                 None => AutoencoderConfig::from_json("vae", files.component_class("vae"), &files.config("vae")?)?,
             },
-            scheduler: SchedulerConfig::parse(&files.scheduler_config()?)?,
+            scheduler,
             force_zeros_for_empty_prompt: files.flag("force_zeros_for_empty_prompt", true)?,
         };
         let mut model = Self::from_configs(configs)?;

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::component::MAX_CONFIG_BYTES;
 use super::{MappedTensors, ModelFolder, SingleFile};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::read_optional_json;
+use crate::schedulers::PredictionType;
 
 const GENERATION_CONFIG: &str = "generation_config.json";
 /// diffusers' `AutoencoderKL` has it where nothing is said.
@@ -22,16 +23,19 @@ pub enum ModelFiles {
 }
 
 impl ModelFiles {
-    /// Opens the folder or the file at `path`.
+    /// Opens the folder or the file at `path`; `variant` is as [`ModelFolder::with_variant`] takes it, `prediction_type` as
+    /// [`SingleFile::open`].
     ///
     /// # Errors
-    /// [`crate::Error::ModelNotFound`] and [`crate::Error::Checkpoint`] as [`ModelFolder::open`] and
-    /// [`SingleFile::open`].
-    pub fn open(path: &Path) -> Result<Self> {
-        if path.is_file() {
-            return Ok(Self::File(Box::new(SingleFile::open(path)?)));
+    /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] as [`ModelFolder::open`] and [`SingleFile::open`],
+    /// [`Error::InvalidParams`] for a variant that is not there; a file has none.
+    pub fn open(path: &Path, variant: Option<&str>, prediction_type: Option<PredictionType>) -> Result<Self> {
+        match (path.is_file(), variant) {
+            (true, None) => Ok(Self::File(Box::new(SingleFile::open(path, prediction_type)?))),
+            (true, Some(variant)) => Err(Error::invalid("variant", variant, "none for a single file")),
+            (false, None) => ModelFolder::open(path).map(Self::Folder),
+            (false, Some(variant)) => ModelFolder::open(path)?.with_variant(variant).map(Self::Folder),
         }
-        ModelFolder::open(path).map(Self::Folder)
     }
 
     /// The class of diffusers that runs the model, such as `StableDiffusionPipeline`.
@@ -61,7 +65,7 @@ impl ModelFiles {
     /// A setting of the pipeline, `default` where it is absent.
     ///
     /// # Errors
-    /// [`crate::Error::Checkpoint`] if it is neither true nor false.
+    /// [`Error::Checkpoint`] if it is neither true nor false.
     pub fn flag(&self, name: &str, default: bool) -> Result<bool> {
         match self {
             Self::Folder(folder) => folder.flag(name, default),
@@ -80,7 +84,7 @@ impl ModelFiles {
     /// The configuration of `component`, such as `unet`.
     ///
     /// # Errors
-    /// [`crate::Error::Checkpoint`] if it is missing or cannot be made sense of.
+    /// [`Error::Checkpoint`] if it is missing or cannot be made sense of.
     pub fn config(&self, component: &str) -> Result<Value> {
         match self {
             Self::Folder(folder) => folder.config(component),
@@ -91,7 +95,7 @@ impl ModelFiles {
     /// The text of the scheduler's configuration.
     ///
     /// # Errors
-    /// [`crate::Error::Checkpoint`] as [`ModelFolder::scheduler_config`].
+    /// [`Error::Checkpoint`] as [`ModelFolder::scheduler_config`].
     pub fn scheduler_config(&self) -> Result<String> {
         match self {
             Self::Folder(folder) => folder.scheduler_config(),
@@ -102,7 +106,7 @@ impl ModelFiles {
     /// What `generation_config.json` says beside `model_index.json`, an empty object where there is none.
     ///
     /// # Errors
-    /// [`crate::Error::Checkpoint`] if it cannot be read.
+    /// [`Error::Checkpoint`] if it cannot be read.
     pub fn generation_config(&self) -> Result<Value> {
         let config = match self {
             Self::Folder(folder) => {
@@ -116,7 +120,7 @@ impl ModelFiles {
     /// The scale of the latents that the UNet takes, which is that of the model's own VAE.
     ///
     /// # Errors
-    /// [`crate::Error::Checkpoint`] if the VAE's configuration cannot be read.
+    /// [`Error::Checkpoint`] if the VAE's configuration cannot be read.
     pub fn vae_scaling_factor(&self) -> Result<f64> {
         match self {
             Self::Folder(folder) => Ok(folder.config("vae")?["scaling_factor"].as_f64().unwrap_or(SCALING_FACTOR)),
@@ -127,7 +131,7 @@ impl ModelFiles {
     /// The tensors of `component`; those of a folder under the names that they are stored with.
     ///
     /// # Errors
-    /// [`crate::Error::Checkpoint`] if they are missing or broken.
+    /// [`Error::Checkpoint`] if they are missing or broken.
     pub fn tensors(&self, component: &str) -> Result<MappedTensors> {
         match self {
             Self::Folder(folder) => MappedTensors::open(&folder.weight_files(component)?),

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use candle_core::{DType, Device};
 
 use super::encode::TextStage;
-use super::sources::{Opened, Rename, Sources, VaePaths};
+use super::sources::{Opened, Overrides, Rename, Sources};
 use super::{Pipeline, PreviewVae};
 use crate::allocator;
 use crate::checkpoint::{MappedTensors, RandomTensors, clip_text_key, vae_key};
@@ -209,29 +209,30 @@ impl Pipeline {
     /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
     /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the files.
     pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine, num_threads: Option<usize>) -> Result<Self> {
-        Self::load_with_vaes(path, &VaePaths::default(), device, dtype, engine, num_threads)
+        Self::load_with(path, &Overrides::default(), device, dtype, engine, num_threads)
     }
 
-    /// [`Pipeline::load`] with other autoencoders than the model's own, `AutoencoderKL` or `AutoencoderTiny`.
+    /// [`Pipeline::load`] with something else than the model's own files have.
     ///
     /// # Errors
-    /// As there; [`Error::Checkpoint`] also for latents that are not those of the model's UNet.
-    pub fn load_with_vaes(
+    /// As there; [`Error::Checkpoint`] also for a VAE whose latents are not those of the model's UNet,
+    /// [`Error::InvalidParams`] for a variant that the model has not.
+    pub fn load_with(
         path: &Path,
-        vaes: &VaePaths,
+        overrides: &Overrides,
         device: &str,
         dtype: &str,
         engine: Engine,
         num_threads: Option<usize>,
     ) -> Result<Self> {
         let threads = Threads::new(num_threads)?;
-        threads.clone().run(|| Self::load_on(threads, path, vaes, device, dtype, engine))
+        threads.clone().run(|| Self::load_on(threads, path, overrides, device, dtype, engine))
     }
 
     fn load_on(
         threads: Threads,
         path: &Path,
-        vaes: &VaePaths,
+        overrides: &Overrides,
         device: &str,
         dtype: &str,
         engine: Engine,
@@ -239,8 +240,8 @@ impl Pipeline {
         InstructionSet::check()?;
         let device = device::open(device)?;
         device::compute_dtype(&device, dtype, false)?;
-        let sources = Sources::open(path, vaes)?;
-        let mut model = StableDiffusion::from_files(sources.model(), sources.vae_config()?)?;
+        let sources = Sources::open(path, overrides)?;
+        let mut model = StableDiffusion::from_files(sources.model(), sources.vae_config()?, overrides.prediction_type)?;
         let preview = sources.preview_vae_config()?;
         if let Some(preview) = &preview {
             model.check_preview_vae(preview)?;

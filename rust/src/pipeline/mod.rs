@@ -32,7 +32,7 @@ use encode::TextStage;
 pub use load::Engine;
 pub use prepare::Noise;
 use preview::LatentColours;
-pub use sources::VaePaths;
+pub use sources::Overrides;
 
 /// Growth of the process between two generations that is worth a word, in bytes.
 const GROWTH: u64 = 64 << 20;

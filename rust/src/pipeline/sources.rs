@@ -6,15 +6,21 @@ use crate::checkpoint::{ComponentFolder, MappedTensors, ModelFiles, VaeFile};
 use crate::error::Result;
 use crate::models::AutoencoderConfig;
 use crate::nn::weights::TensorSource;
+use crate::schedulers::PredictionType;
 use crate::tokenizer::{CLIP_PAD, ClipTokenizer, OPEN_CLIP_PAD};
 
-/// Autoencoders beside a model's own: folders, each with a `config.json` and safetensors weights, or safetensors files.
+/// What is not to be as the model's own files have it. A VAE is a folder with a `config.json` and safetensors weights, or
+/// a safetensors file.
 #[derive(Debug, Clone, Default)]
-pub struct VaePaths {
-    /// Taken instead of the model's own.
+pub struct Overrides {
+    /// Taken instead of the model's own VAE.
     pub vae: Option<PathBuf>,
     /// Makes the previews that would else be estimates.
     pub preview_vae: Option<PathBuf>,
+    /// What the UNet predicts, where the model does not say it or says it wrongly.
+    pub prediction_type: Option<PredictionType>,
+    /// Which weights of a folder are preferred, such as `fp16`; else those of full precision.
+    pub variant: Option<String>,
 }
 
 /// From the name that a file gives a tensor to the one that the model asks for.
@@ -56,12 +62,12 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub fn open(path: &Path, vaes: &VaePaths) -> Result<Self> {
+    pub fn open(path: &Path, overrides: &Overrides) -> Result<Self> {
         let open = |path: &Option<PathBuf>, field| path.as_deref().map(|path| VaeFiles::open(path, field)).transpose();
         Ok(Self {
-            model: ModelFiles::open(path)?,
-            vae: open(&vaes.vae, "vae")?,
-            preview_vae: open(&vaes.preview_vae, "preview_vae")?,
+            model: ModelFiles::open(path, overrides.variant.as_deref(), overrides.prediction_type)?,
+            vae: open(&overrides.vae, "vae")?,
+            preview_vae: open(&overrides.preview_vae, "preview_vae")?,
         })
     }
 

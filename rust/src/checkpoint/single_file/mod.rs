@@ -23,6 +23,7 @@ use super::names::Names;
 use crate::error::{Error, Result};
 use crate::files::{broken, shown};
 use crate::nn::weights::TensorSource;
+use crate::schedulers::PredictionType;
 use kind::{Family, TextEncoder};
 use schedule::Sampling;
 pub use vae::VaeFile;
@@ -79,12 +80,13 @@ struct Component {
 }
 
 impl SingleFile {
-    /// Maps the file and finds out what it holds; no weights are read but one norm's, of Stable Diffusion 2.
+    /// Maps the file and finds out what it holds; no weights are read but one norm's, of Stable Diffusion 2. What the UNet
+    /// predicts is not looked for where `prediction_type` says it.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a pickle, for what is broken as [`MappedTensors::open`] says, for a file that holds
     /// something else than a model, which it names, and for tensors that no component knows.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, prediction_type: Option<PredictionType>) -> Result<Self> {
         let tensors = open(path)?;
         let shown = shown(path);
         if let Some(other) = kind::other(&tensors) {
@@ -116,7 +118,7 @@ impl SingleFile {
         let channels = |name, axis: usize| unet.shape(name).and_then(|shape| shape.get(axis).copied());
         let (inputs, outputs) = (channels("conv_in.weight", 1), channels("conv_out.weight", 0));
         let inpaints = inputs.zip(outputs).is_some_and(|(inputs, outputs)| inputs == 2 * outputs + 1);
-        let sampling = Sampling::of(&tensors, family, inpaints)?;
+        let sampling = Sampling::of(&tensors, family, inpaints, prediction_type)?;
         let factor = components.get("vae").map_or(VAE_FACTOR, |vae| factor(&vae.config));
         let config = shapes::unet(&unet, sampling.side() / factor, family == Family::Xl)?;
         components.insert("unet", Component { names, config, open_clip: false });
@@ -134,8 +136,8 @@ impl SingleFile {
     fn refuse_strangers(&self) -> Result<()> {
         let belongs = |name: &str| {
             let below =
-                |module: &&str| name.strip_prefix(*module).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-            RIDERS.iter().any(|rider| below(&rider))
+                |module: &str| name.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            RIDERS.iter().any(|rider| below(rider))
                 || self.components.values().any(|component| name.starts_with(component.names.prefix()))
         };
         let strangers: Vec<_> = self.tensors.names().into_iter().filter(|name| !belongs(name)).collect();

@@ -7,6 +7,7 @@ use super::kind::Family;
 use crate::checkpoint::MappedTensors;
 use crate::error::Result;
 use crate::nn::weights::TensorSource;
+use crate::schedulers::PredictionType;
 
 /// Norm whose bias is spread differently in Stable Diffusion 2 and in its base, and the spread between them, by which
 /// ComfyUI tells them apart (`supported_models.py`, `SD20.model_type`).
@@ -19,20 +20,22 @@ const V2_BASE_STEPS: f64 = 875_000.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sampling {
     pub family: Family,
-    pub v_prediction: bool,
+    pub prediction_type: PredictionType,
     pub zero_terminal_snr: bool,
     /// Distilled to a few steps without guidance.
     pub turbo: bool,
 }
 
 impl Sampling {
-    /// By what the header says, by the tensors that stand for a setting, by training steps, by weights.
-    pub fn of(tensors: &MappedTensors, family: Family, inpaints: bool) -> Result<Self> {
+    /// What the network predicts is told by `given`, else by the header, by a tensor that stands for it, by the training
+    /// steps, or by a norm.
+    pub fn of(tensors: &MappedTensors, family: Family, inpaints: bool, given: Option<PredictionType>) -> Result<Self> {
         let said = |key: &str| tensors.metadata().get(key).map(|text| text.to_lowercase()).unwrap_or_default();
         let turbo = said("modelspec.architecture").contains("turbo") || is_turbo_title(&said("modelspec.title"));
         let v_prediction = match said("modelspec.prediction_type").as_str() {
             "v" | "v_prediction" | "v-prediction" => true,
             "epsilon" | "eps" => false,
+            _ if given.is_some() => false,
             _ if tensors.any_under("v_pred") => true,
             _ if family != Family::V2 || turbo || inpaints => false,
             _ => match said("modelspec.architecture").as_str() {
@@ -41,7 +44,9 @@ impl Sampling {
                 _ => v2_predicts_v(tensors)?,
             },
         };
-        Ok(Self { family, v_prediction, zero_terminal_snr: tensors.any_under("ztsnr"), turbo })
+        let found = if v_prediction { PredictionType::VPrediction } else { PredictionType::Epsilon };
+        let prediction_type = given.unwrap_or(found);
+        Ok(Self { family, prediction_type, zero_terminal_snr: tensors.any_under("ztsnr"), turbo })
     }
 
     /// `scheduler/scheduler_config.json`, that of the published model of the family.
@@ -53,7 +58,7 @@ impl Sampling {
             "beta_start": 0.00085,
             "beta_end": 0.012,
             "beta_schedule": "scaled_linear",
-            "prediction_type": if self.v_prediction { "v_prediction" } else { "epsilon" },
+            "prediction_type": self.prediction_type.name(),
             "clip_sample": false,
             "set_alpha_to_one": false,
             "steps_offset": 1,
@@ -67,7 +72,7 @@ impl Sampling {
         match self.family {
             _ if self.turbo => 512,
             Family::V1 => 512,
-            Family::V2 if self.v_prediction => 768,
+            Family::V2 if self.prediction_type == PredictionType::VPrediction => 768,
             Family::V2 => 512,
             Family::Xl => 1024,
         }
