@@ -38,9 +38,7 @@ _V1 = CheckpointConfig(
     vae=VaeConfig(block_out_channels=(32, 32, 64, 64), layers_per_block=1),
     dtype="f16",
 )
-_LINEAR = replace(
-    _V1.unet, block_out_channels=(64, 128, 128), attention_head_dim=(1, 2, 2), use_linear_projection=True
-)
+_LINEAR = replace(_V1.unet, block_out_channels=(64, 128, 128), attention_head_dim=(1, 2, 2), use_linear_projection=True)
 _V2 = replace(
     _V1,
     tokenizer=TokenizerConfig(pad_token="!"),
@@ -87,7 +85,9 @@ def _add_second_text_encoder(config: CheckpointConfig, folder: Path, seed: int) 
     for name in ("text_encoder_2", "tokenizer_2"):
         (folder / name).mkdir()
     write_folder(folder / "tokenizer_2", _merges(), "!")
-    projection = TensorSpec("text_projection.weight", (_PROJECTION, _SECOND.hidden_size), 0.0, _SECOND.hidden_size**-0.5)
+    projection = TensorSpec(
+        "text_projection.weight", (_PROJECTION, _SECOND.hidden_size), 0.0, _SECOND.hidden_size**-0.5
+    )
     tensors = chain(clip_text_model(_SECOND, config.tokenizer.vocab_size, "text_model."), [projection])
     write_safetensors(folder / "text_encoder_2" / "model.safetensors", tensors, config.dtype, seed + 1)
     text = (folder / "text_encoder" / "config.json").read_text()
@@ -102,7 +102,7 @@ def _add_second_text_encoder(config: CheckpointConfig, folder: Path, seed: int) 
         projection_dim=_PROJECTION,
         pad_token_id=0,
     )
-    width = 4 * tuple(config.unet.block_out_channels)[0]
+    width = 4 * next(iter(config.unet.block_out_channels))
     pooled = _PROJECTION + 6 * 256
     added = chain(linear("add_embedding.linear_1", pooled, width), linear("add_embedding.linear_2", width, width))
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
@@ -124,10 +124,8 @@ def _add_second_text_encoder(config: CheckpointConfig, folder: Path, seed: int) 
 
 
 def write_inpainting_unet(folder: Path, seed: int = 0) -> None:
-    """Gives the model in `folder` a UNet that takes a mask and the latents of a masked picture too."""
-    config = next(config for config in CONFIGS.values() if config.unet.sample_size == 64)
-    wide = replace(config.unet, in_channels=9)
-    write_safetensors(folder / "unet" / "diffusion_pytorch_model.safetensors", unet(wide), config.dtype, seed)
+    """Gives the `v1` in `folder` a UNet that takes a mask and the latents of a masked picture too."""
+    wide = replace(_V1.unet, in_channels=9)
+    write_safetensors(folder / "unet" / "diffusion_pytorch_model.safetensors", unet(wide), _V1.dtype, seed)
     edit_json(folder / "unet" / "config.json", in_channels=9)
     edit_json(folder / "model_index.json", _class_name="StableDiffusionInpaintPipeline")
-

@@ -1,8 +1,8 @@
 """CLIP's merges as the crate embeds them: `python -m tools.clip_vocabulary bpe_simple_vocab_16e6.txt.gz`.
 
 The file is OpenAI's (https://github.com/openai/CLIP, MIT licence), and packages such as `open_clip_torch` and
-`clip-anytorch` carry it. CLIP uses its first 48894 merges. A merge is stored as the ids of its two halves, two bytes each,
-which takes less than the text does compressed, and needs nothing to unpack it.
+`clip-anytorch` carry it. CLIP uses its first 48894 merges. A merge is stored as the ids of its two halves, two bytes
+each, which takes less than the text does compressed, and needs nothing to unpack it.
 """
 
 import argparse

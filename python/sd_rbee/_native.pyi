@@ -192,8 +192,8 @@ class Pipeline:
     ) -> Pipeline:
         """`path` is a folder in diffusers layout or a single file.
 
-        `vae` is an autoencoder to take instead of the model's own, `preview_vae` one for previews; each is a folder or a
-        file.
+        `vae` is an autoencoder to take instead of the model's own, `preview_vae` one for previews; each is a folder or
+        a file.
         """
     @staticmethod
     def random(shape: str, *, device: str = "auto", dtype: str = "auto", num_threads: int | None = None) -> Pipeline:

@@ -44,11 +44,14 @@ class Pipeline:
         *,
         vae: str | os.PathLike[str] | None = None,
         preview_vae: str | os.PathLike[str] | None = None,
+        prediction_type: str | None = None,
+        variant: str | None = None,
     ) -> "Pipeline":
         """Loads a model.
 
         Args:
-            path_or_alias: A folder in diffusers layout, or the alias of a model at hand.
+            path_or_alias: A folder in diffusers layout, a `.safetensors` file that holds a whole model, or the alias of
+                a model at hand.
             device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
             dtype: f32, f16, bf16 or int8; auto is the device's best. On the CPU it is what products are made of: f32,
                 bf16, or int8 in the UNet's linear layers. auto takes bf16 there where the CPU multiplies it faster and
@@ -57,8 +60,13 @@ class Pipeline:
             engine: `native` is ours, `candle` the reference that it is compared with, which takes only f32 on the CPU.
             num_threads: Threads that compute, 1 to 1024; None takes what SD_RBEE_THREADS says, else one for each core
                 that the process may use. A picture has the same bits on any number.
-            vae: Folder of an AutoencoderKL or AutoencoderTiny in diffusers layout, taken instead of the model's own.
-            preview_vae: Folder of one, an AutoencoderTiny best, that decodes previews which would else be estimates.
+            vae: An AutoencoderKL or AutoencoderTiny, as a folder in diffusers layout or a `.safetensors` file, taken
+                instead of the model's own.
+            preview_vae: One, an AutoencoderTiny best, that decodes previews which would else be estimates.
+            prediction_type: What the UNet predicts, `epsilon`, `v_prediction` or `sample`; None takes what the model
+                says. A file of Stable Diffusion 2 may not say it, and then a norm of the UNet tells.
+            variant: Which weights of a folder are preferred where a component has several, such as `fp16`. None prefers
+                those without a variant, which are of full precision.
 
         Raises:
             ModelNotFoundError: There is no such model, or no such folder.
@@ -70,22 +78,27 @@ class Pipeline:
         options = {"device": device, "dtype": dtype, "engine": engine}
         for field, value in options.items():
             check_text(field, value)
+        for field, given in (("prediction_type", prediction_type), ("variant", variant)):
+            if given is not None:
+                check_text(field, given)
         _check_threads(num_threads)
-        vae_folder = None if vae is None else models.component("vae", vae)
-        preview_folder = None if preview_vae is None else models.component("preview_vae", preview_vae)
+        vae_path = None if vae is None else models.component("vae", vae)
+        preview_path = None if preview_vae is None else models.component("preview_vae", preview_vae)
         loaded = native.Pipeline.load(
             str(folder),
             **options,
             num_threads=num_threads,
-            vae=None if vae_folder is None else str(vae_folder),
-            preview_vae=None if preview_folder is None else str(preview_folder),
+            vae=None if vae_path is None else str(vae_path),
+            preview_vae=None if preview_path is None else str(preview_path),
+            prediction_type=prediction_type,
+            variant=variant,
         )
         chosen = " as auto" if dtype == "auto" else ""
         place = f"{loaded.device} in {loaded.dtype}{chosen}"
         _log.info("%s on %s, num_threads %d, engine %s", path_or_alias, place, loaded.num_threads, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)
-        return cls(loaded, models.name(path_or_alias), None if vae_folder is None else vae_folder.resolve().name)
+        return cls(loaded, models.name(path_or_alias), None if vae_path is None else vae_path.resolve().name)
 
     def generate(
         self,
@@ -228,12 +241,12 @@ class Pipeline:
 
     @property
     def model(self) -> str:
-        """The model's alias, or its folder's name."""
+        """The model's alias, or the name of its folder or its file."""
         return self._model
 
     @property
     def vae(self) -> str | None:
-        """The name of the folder that the VAE is from; None for the model's own."""
+        """The name of the folder or the file that the VAE is from; None for the model's own."""
         return self._vae
 
     @property
@@ -383,6 +396,8 @@ def generate(
     engine: Engine = "native",
     num_threads: int | None = None,
     vae: str | os.PathLike[str] | None = None,
+    prediction_type: str | None = None,
+    variant: str | None = None,
     on_step: OnStep | None = None,
     cancel: native.CancelToken | None = None,
     **parameters: Unpack[GenerationParameters],
@@ -395,7 +410,9 @@ def generate(
     """
     # Before the seconds that loading may take.
     spec, on_step, cancel = GenerationSpec(prompt, **parameters), _check_callback(on_step), _check_token(cancel)
-    return _shared(model, device, dtype, engine, num_threads, vae)._generate(spec, on_step, cancel)
+    return _shared(model, device, dtype, engine, num_threads, vae, prediction_type, variant)._generate(
+        spec, on_step, cancel
+    )
 
 
 def _shared(
@@ -405,6 +422,8 @@ def _shared(
     engine: Engine,
     num_threads: int | None,
     vae: str | os.PathLike[str] | None,
+    prediction_type: str | None,
+    variant: str | None,
 ) -> Pipeline:
     key = (
         str(models.resolve(model)),
@@ -413,10 +432,14 @@ def _shared(
         check_text("engine", engine),
         _check_threads(num_threads),
         None if vae is None else str(models.component("vae", vae)),
+        None if prediction_type is None else check_text("prediction_type", prediction_type),
+        None if variant is None else check_text("variant", variant),
     )
     with _loading:
         if key not in _loaded:
-            _loaded[key] = Pipeline.load(model, device, dtype, engine, num_threads, vae=vae)
+            _loaded[key] = Pipeline.load(
+                model, device, dtype, engine, num_threads, vae=vae, prediction_type=prediction_type, variant=variant
+            )
         return _loaded[key]
 
 

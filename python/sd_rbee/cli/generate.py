@@ -78,7 +78,11 @@ if TYPE_CHECKING:
 )
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
 @model_options
-@click.option("--vae", metavar="FOLDER", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
+@click.option("--vae", metavar="PATH", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
+@click.option(
+    "--prediction-type", metavar="NAME", help="epsilon, v_prediction or sample, if the model says it wrongly."
+)
+@click.option("--variant", metavar="NAME", help="Which of a folder's weights to prefer, such as fp16.")
 @click.option(
     "--engine",
     type=click.Choice(["native", "candle"]),
@@ -103,6 +107,8 @@ def generate(
     dtype: str,
     num_threads: int | None,
     vae: str | None,
+    prediction_type: str | None,
+    variant: str | None,
     engine: "Engine",
     output: str | None,
     as_json: bool,
@@ -134,7 +140,9 @@ def generate(
     with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
         for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
             warnings.simplefilter("ignore", told)
-        pipe = Pipeline.load(model, device, dtype, engine, num_threads, vae=vae)
+        pipe = Pipeline.load(
+            model, device, dtype, engine, num_threads, vae=vae, prediction_type=prediction_type, variant=variant
+        )
         result = pipe.generate(prompt, on_step=on_step, **parameters)
     if not quiet:
         _report(result)
