@@ -196,7 +196,9 @@ def _text_encoders(folder: Path) -> Tensors:
         for name, tensor in tensors.items()
         if f"resblocks.{last}." in name
     }
-    unused |= {"text_projection": _BUFFER, "logit_scale": _BUFFER}
+    dtype, (_, width), _ = tensors["token_embedding.weight"]
+    square = (dtype, [width, width], bytes(width * width * (4 if dtype == "F32" else 2)))
+    unused |= {"text_projection": square, "logit_scale": _BUFFER}
     return _prefixed("cond_stage_model.model.", tensors | unused)
 
 
