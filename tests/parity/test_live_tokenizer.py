@@ -1,7 +1,6 @@
 """Token ids against transformers' CLIPTokenizer, live, for any text."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings

@@ -84,12 +84,12 @@ def read(path: Path) -> Tensors:
     """The tensors of a safetensors file, or of the one in the folder of a component."""
     if path.is_dir():
         (path,) = path.glob("*.safetensors")
-    contents = path.read_bytes()
+    contents = memoryview(path.read_bytes())
     start = 8 + int.from_bytes(contents[:8], "little")
-    header = json.loads(contents[8:start])
+    header, data = json.loads(bytes(contents[8:start])), contents[start:]
     header.pop("__metadata__", None)
     return {
-        name: (entry["dtype"], entry["shape"], contents[start:][slice(*entry["data_offsets"])])
+        name: (entry["dtype"], entry["shape"], bytes(data[slice(*entry["data_offsets"])]))
         for name, entry in header.items()
     }
 
@@ -103,7 +103,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data for _, _, data in tensors.values()))
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.writelines(data for _, _, data in tensors.values())
 
 
 def unet(tensors: Tensors) -> Tensors:
