@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::samples::{at, clip, combine, noised, to_f32};
+use super::samples::{at, clip, combine, to_f32};
 use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput};
 use crate::error::Result;
 
@@ -61,9 +61,9 @@ impl Scheduler for Ddim {
         &self.timesteps
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
         let step = at(&self.steps, index)?;
-        noised(step.alpha_prod_sqrt, original, step.beta_prod_sqrt, noise)
+        Ok((step.alpha_prod_sqrt, step.beta_prod_sqrt))
     }
 
     fn step(
@@ -76,7 +76,7 @@ impl Scheduler for Ddim {
         let step = at(&self.steps, index)?;
         let dtype = sample.dtype();
         let (output, sample) = to_f32(model_output, sample)?;
-        let (alpha, beta) = (step.alpha_prod_sqrt, step.beta_prod_sqrt);
+        let (alpha, beta) = self.shares(index)?;
         let original = self.prediction_type.original(alpha, beta, &output, &sample)?;
         let epsilon = self.prediction_type.epsilon(alpha, beta, &output, &sample)?;
         let original = clip(original, self.clip_sample_range)?;

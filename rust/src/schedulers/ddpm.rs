@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::samples::{at, clip, combine, noised, to_f32};
+use super::samples::{at, clip, combine, to_f32};
 use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput, VarianceType};
 use crate::error::Result;
 
@@ -70,9 +70,9 @@ impl Scheduler for Ddpm {
         &self.timesteps
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
         let step = at(&self.steps, index)?;
-        noised(step.alpha_prod_sqrt, original, step.beta_prod_sqrt, noise)
+        Ok((step.alpha_prod_sqrt, step.beta_prod_sqrt))
     }
 
     fn step(
@@ -84,7 +84,7 @@ impl Scheduler for Ddpm {
     ) -> Result<StepOutput> {
         let step = at(&self.steps, index)?;
         let (output, sample_f32) = to_f32(model_output, sample)?;
-        let (alpha, beta) = (step.alpha_prod_sqrt, step.beta_prod_sqrt);
+        let (alpha, beta) = self.shares(index)?;
         let original = self.prediction_type.original(alpha, beta, &output, &sample_f32)?;
         let original = clip(original, self.clip_sample_range)?;
         let mut previous = combine(step.original, &original, step.sample, &sample_f32)?;

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::StepOutput;
 use super::levels::{Level, timesteps_and_sigmas};
-use super::samples::{at, combine, noised, to_f32};
+use super::samples::{at, combine, to_f32};
 use super::sigmas::{SigmaSchedule, TrainSigmas, finish, last_sigma};
 use super::{BetaSchedule, FinalSigmasType, NoiseSource, PredictionType, Run, Scheduler, SchedulerKind, SolverType};
 use crate::error::{Error, Result};
@@ -108,9 +108,9 @@ impl Scheduler for DpmSolverMultistep {
         &self.sigmas
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
         let step = at(&self.steps, index)?;
-        noised(step.alpha, original, step.sigma, noise)
+        Ok((step.alpha, step.sigma))
     }
 
     fn step(

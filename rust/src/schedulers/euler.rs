@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::betas::torch_linspace;
-use super::samples::{at, combine, divide, noised, to_f32, unit_variance};
+use super::samples::{at, combine, divide, to_f32, unit_variance};
 use super::sigmas::{TrainSigmas, finish, init_noise_sigma, last_sigma, limits, spread_between, to_f32_values};
 use super::{InterpolationType, NoiseSource, PredictionType, Run, Scheduler, StepOutput, TimestepType};
 use crate::error::Result;
@@ -84,8 +84,8 @@ impl Scheduler for Euler {
         unit_variance(sample, at(&self.steps, index)?.sigma)
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
-        noised(1.0, original, at(&self.steps, index)?.sigma, noise)
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
+        Ok((1.0, at(&self.steps, index)?.sigma))
     }
 
     fn step(

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::euler::advance;
-use super::samples::{at, combine, noised, to_f32, unit_variance};
+use super::samples::{at, combine, to_f32, unit_variance};
 use super::sigmas::{TrainSigmas, finish, init_noise_sigma, to_f32_values};
 use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput};
 use crate::error::Result;
@@ -62,8 +62,8 @@ impl Scheduler for EulerAncestral {
         unit_variance(sample, at(&self.steps, index)?.sigma)
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
-        noised(1.0, original, at(&self.steps, index)?.sigma, noise)
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
+        Ok((1.0, at(&self.steps, index)?.sigma))
     }
 
     fn step(

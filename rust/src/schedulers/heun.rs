@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::samples::{at, clip, combine, divide, noised, to_f32, unit_variance};
+use super::samples::{at, clip, combine, divide, to_f32, unit_variance};
 use super::sigmas::{TrainSigmas, finish, init_noise_sigma, limits, spread_between, to_f32_values};
 use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput};
 use crate::error::{Error, Result};
@@ -87,8 +87,8 @@ impl Scheduler for Heun {
         unit_variance(sample, at(&self.steps, index)?.sigma)
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
-        noised(1.0, original, at(&self.steps, index)?.sigma, noise)
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
+        Ok((1.0, at(&self.steps, index)?.sigma))
     }
 
     fn step(

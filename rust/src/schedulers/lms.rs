@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use candle_core::Tensor;
 
 use super::place::Place;
-use super::samples::{at, combine, divide, noised, to_f32, unit_variance};
+use super::samples::{at, combine, divide, to_f32, unit_variance};
 use super::sigmas::{SigmaSchedule, TrainSigmas, finish, init_noise_sigma, limits, spread_between, to_f32_values};
 use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput};
 use crate::error::Result;
@@ -88,8 +88,8 @@ impl Scheduler for Lms {
         unit_variance(sample, at(&self.steps, index)?.sigma)
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
-        noised(1.0, original, at(&self.steps, index)?.sigma, noise)
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
+        Ok((1.0, at(&self.steps, index)?.sigma))
     }
 
     fn step(

@@ -41,7 +41,7 @@ pub use self::config::SchedulerConfig;
 pub use self::kind::SchedulerKind;
 pub use self::options::SchedulerOptions;
 use self::run::Run;
-use self::samples::at;
+use self::samples::{at, noised};
 pub use self::spacing::TimestepSpacing;
 use crate::error::Result;
 
@@ -78,12 +78,20 @@ pub trait Scheduler: Send {
         at(self.timesteps(), index)?;
         Ok(sample.clone())
     }
+    /// How much of the clean sample and of unit noise the sample before step `index` is made of.
+    ///
+    /// # Errors
+    /// [`Error::Inference`](crate::Error::Inference) for an `index` past the last step.
+    fn shares(&self, index: usize) -> Result<(f32, f32)>;
     /// The clean sample `original` under as much of the standard normal `noise` as there is before step `index`;
     /// the result has the shape and dtype of `original`.
     ///
     /// # Errors
     /// [`Error::Inference`](crate::Error::Inference) for an `index` past the last step or shapes that differ.
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor>;
+    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+        let (signal, share) = self.shares(index)?;
+        noised(signal, original, share, noise)
+    }
     /// Takes step `index` from `sample`, with the network's output for it; results have the shape and dtype of `sample`.
     ///
     /// Noise is drawn as often and in the same order as diffusers draws it: euler-ancestral and dpm++-2m-sde once in

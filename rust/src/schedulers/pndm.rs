@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use candle_core::Tensor;
 
 use super::place::Place;
-use super::samples::{at, combine, noised, to_f32};
+use super::samples::{at, combine, to_f32};
 use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput};
 use crate::error::{Error, Result};
 
@@ -158,9 +158,9 @@ impl Scheduler for Pndm {
         &self.timesteps
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
         let step = at(&self.steps, index)?;
-        noised(step.alpha_prod_sqrt, original, step.beta_prod_sqrt, noise)
+        Ok((step.alpha_prod_sqrt, step.beta_prod_sqrt))
     }
 
     fn step(
@@ -170,9 +170,9 @@ impl Scheduler for Pndm {
         sample: &Tensor,
         _: &mut NoiseSource<'_>,
     ) -> Result<StepOutput> {
-        let (step, timestep) = (at(&self.steps, index)?, *at(&self.timesteps, index)?);
+        let timestep = *at(&self.timesteps, index)?;
         let (output, sample_f32) = to_f32(model_output, sample)?;
-        let (alpha, beta) = (step.alpha_prod_sqrt, step.beta_prod_sqrt);
+        let (alpha, beta) = self.shares(index)?;
         let original = self.prediction_type.original(alpha, beta, &output, &sample_f32)?;
         let taken = self.place.enter(index);
         if taken == 0 {

@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 
 use super::distillation;
-use super::samples::{at, combine, noised, to_f32};
+use super::samples::{at, combine, to_f32};
 use super::{NoiseSource, PredictionType, Run, Scheduler, StepOutput};
 use crate::error::Result;
 
@@ -55,9 +55,9 @@ impl Scheduler for Tcd {
         &self.timesteps
     }
 
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
         let step = at(&self.steps, index)?;
-        noised(step.alpha_prod_t_sqrt, original, step.beta_prod_t_sqrt, noise)
+        Ok((step.alpha_prod_t_sqrt, step.beta_prod_t_sqrt))
     }
 
     fn step(
@@ -69,7 +69,7 @@ impl Scheduler for Tcd {
     ) -> Result<StepOutput> {
         let step = at(&self.steps, index)?;
         let (output, sample_f32) = to_f32(model_output, sample)?;
-        let (alpha, beta) = (step.alpha_prod_t_sqrt, step.beta_prod_t_sqrt);
+        let (alpha, beta) = self.shares(index)?;
         let original = self.prediction_type.original(alpha, beta, &output, &sample_f32)?;
         let epsilon = self.prediction_type.epsilon(alpha, beta, &output, &sample_f32)?;
         let mut next = combine(step.alpha_prod_s_sqrt, &original, step.beta_prod_s_sqrt, &epsilon)?;

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::levels::{Level, timesteps_and_sigmas};
 use super::place::Place;
-use super::samples::{at, combine, noised, to_f32};
+use super::samples::{at, combine, to_f32};
 use super::sigmas::{SigmaSchedule, TrainSigmas, finish, last_sigma};
 use super::{FinalSigmasType, NoiseSource, PredictionType, Run, Scheduler, SolverType, StepOutput};
 use crate::error::Result;
@@ -143,15 +143,10 @@ impl Scheduler for UniPc {
         &self.sigmas
     }
 
-    fn scale_model_input(&self, sample: &Tensor, index: usize) -> Result<Tensor> {
-        at(&self.timesteps, index)?;
-        Ok(sample.clone())
-    }
-
-    fn add_noise(&self, original: &Tensor, noise: &Tensor, index: usize) -> Result<Tensor> {
+    fn shares(&self, index: usize) -> Result<(f32, f32)> {
         at(&self.timesteps, index)?;
         let level = at(&self.levels, index)?;
-        noised(level.alpha as f32, original, level.sigma as f32, noise)
+        Ok((level.alpha as f32, level.sigma as f32))
     }
 
     fn step(
@@ -161,10 +156,9 @@ impl Scheduler for UniPc {
         sample: &Tensor,
         _: &mut NoiseSource<'_>,
     ) -> Result<StepOutput> {
-        at(&self.timesteps, index)?;
-        let level = at(&self.levels, index)?;
+        let (alpha, sigma) = self.shares(index)?;
         let (output, mut sample_f32) = to_f32(model_output, sample)?;
-        let original = self.prediction_type.original(level.alpha as f32, level.sigma as f32, &output, &sample_f32)?;
+        let original = self.prediction_type.original(alpha, sigma, &output, &sample_f32)?;
         let taken = self.place.enter(index);
         if taken == 0 {
             self.originals.clear();
