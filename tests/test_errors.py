@@ -194,7 +194,7 @@ def test_the_engines_limit_of_pictures_is_ours() -> None:
         ({"path_or_alias": "a\0b"}, sd_rbee.ModelNotFoundError, "no model 'a\\x00b'"),
         ({"path_or_alias": "\ud800"}, sd_rbee.ModelNotFoundError, "no model"),
         ({"path_or_alias": "x" * 100_000}, sd_rbee.ModelNotFoundError, "x…'"),
-        ({"path_or_alias": __file__}, sd_rbee.ModelNotFoundError, "is a file, a model is a folder"),
+        ({"path_or_alias": __file__}, sd_rbee.CheckpointError, "tests/test_errors.py: is not a safetensors file"),
         ({"path_or_alias": "/"}, sd_rbee.ModelNotFoundError, "it has no model_index.json"),
     ],
     ids=lambda case: "-".join(case) if isinstance(case, dict) else "",

@@ -188,8 +188,14 @@ class Pipeline:
         num_threads: int | None = None,
         vae: str | None = None,
         preview_vae: str | None = None,
+        prediction_type: str | None = None,
+        variant: str | None = None,
     ) -> Pipeline:
-        """`vae` is a folder of an autoencoder to take instead of the model's own, `preview_vae` of one for previews."""
+        """`path` is a folder in diffusers layout or a single file.
+
+        `vae` is an autoencoder to take instead of the model's own, `preview_vae` one for previews; each is a folder or
+        a file.
+        """
     @staticmethod
     def random(shape: str, *, device: str = "auto", dtype: str = "auto", num_threads: int | None = None) -> Pipeline:
         """A model of a published shape with random weights, for measuring; nothing is read or written."""
@@ -343,9 +349,12 @@ class Generator:
 
 @final
 class Tokenizer:
-    """CLIP's byte-level BPE, from a folder with tokenizer.json or vocab.json and merges.txt."""
+    """CLIP's byte-level BPE, from a folder with tokenizer.json or vocab.json and merges.txt, or CLIP's own."""
 
     def __new__(cls, folder: str) -> Tokenizer: ...
+    @staticmethod
+    def clip() -> Tokenizer:
+        """CLIP's own vocabulary, which models in a single file are loaded with."""
     def encode(self, text: str) -> list[int]:
         """All ids of the text between begin and end token, not truncated, not padded."""
 

@@ -26,6 +26,8 @@ def generate(
     engine: Engine = "native",
     num_threads: int | None = None,
     vae: str | os.PathLike[str] | None = None,
+    prediction_type: str | None = None,
+    variant: str | None = None,
     on_step: OnStep | None = None,
     cancel: native.CancelToken | None = None,
     **parameters: Unpack[GenerationParameters],
@@ -36,12 +38,14 @@ def generate(
 
     Args:
         prompt: What to draw.
-        model: This and the next five are those of `Pipeline.load`: an alias, or a folder in diffusers layout.
+        model: This and the next seven are those of `Pipeline.load`: an alias, a folder, or a file that is a whole model.
         device: Where to compute.
         dtype: What to compute in.
         engine: `native`, or `candle` to compare with.
         num_threads: Threads that compute.
-        vae: Folder of a VAE to take instead of the model's own.
+        vae: Folder or file of a VAE to take instead of the model's own.
+        prediction_type: What the UNet predicts, if the model says it wrongly.
+        variant: Which of a folder's weights to prefer.
         on_step: Called with each finished unit of work on this thread; what it raises ends the generation.
         cancel: A token that ends the generation within a step when it is cancelled.
         **parameters: Those of `GenerationParameters`.
@@ -51,7 +55,8 @@ def generate(
     """
     # Before the seconds that loading may take.
     spec, on_step, cancel = GenerationSpec.of(prompt, **parameters), check_callback(on_step), check_token(cancel)
-    return _shared(model, device, dtype, engine, num_threads, vae).run_and_warn(spec, on_step, cancel)
+    pipeline = _shared(model, device, dtype, engine, num_threads, vae, prediction_type, variant)
+    return pipeline.run_and_warn(spec, on_step, cancel)
 
 
 def _shared(
@@ -61,6 +66,8 @@ def _shared(
     engine: Engine,
     num_threads: int | None,
     vae: str | os.PathLike[str] | None,
+    prediction_type: str | None,
+    variant: str | None,
 ) -> Pipeline:
     key = (
         str(models.resolve(model)),
@@ -69,8 +76,12 @@ def _shared(
         check_text("engine", engine),
         check_threads(num_threads),
         None if vae is None else str(models.component("vae", vae)),
+        None if prediction_type is None else check_text("prediction_type", prediction_type),
+        None if variant is None else check_text("variant", variant),
     )
     with _loading:
         if key not in _loaded:
-            _loaded[key] = Pipeline.load(model, device, dtype, engine, num_threads, vae=vae)
+            _loaded[key] = Pipeline.load(
+                model, device, dtype, engine, num_threads, vae=vae, prediction_type=prediction_type, variant=variant
+            )
         return _loaded[key]

@@ -18,7 +18,7 @@ def available() -> dict[str, Path]:
 
 
 def resolve(model: str | os.PathLike[str]) -> Path:
-    """The folder of an alias or of a path; an alias wins over a folder of the same name, `./name` is the folder.
+    """The folder of an alias, or an existing path; an alias wins over a path of the same name, which `./name` is.
 
     Raises:
         ModelNotFoundError: Neither an alias nor an existing path.
@@ -30,24 +30,24 @@ def resolve(model: str | os.PathLike[str]) -> Path:
     if path := _existing(text):
         return path
     aliases = ", ".join(available()) or "none"
-    raise ModelNotFoundError(f"no model {_shown(text)}: not an alias (at hand: {aliases}) and not an existing folder")
+    raise ModelNotFoundError(f"no model {_shown(text)}: not an alias (at hand: {aliases}) and not an existing path")
 
 
 def component(field: str, path: str | os.PathLike[str]) -> Path:
-    """The folder of one component, such as a VAE, that the argument `field` names.
+    """The folder or the file of one component, such as a VAE, that the argument `field` names.
 
     Raises:
         ModelNotFoundError: There is nothing of that name.
         InvalidParamsError: Neither a str nor a path.
     """
     text = _text(field, path, "a path, as str or os.PathLike")
-    if folder := _existing(text):
-        return folder
-    raise ModelNotFoundError(f"{field}: no existing folder {_shown(text)}")
+    if existing := _existing(text):
+        return existing
+    raise ModelNotFoundError(f"{field}: no existing path {_shown(text)}")
 
 
 def name(model: str | os.PathLike[str]) -> str:
-    """What a model is called in a picture's metadata: its alias, or its folder's name without the way there."""
+    """What a model is called in a picture's metadata: its alias, or the name of its folder or its file."""
     return model if isinstance(model, str) and model in _EMBEDDED else resolve(model).resolve().name
 
 

@@ -50,11 +50,14 @@ class Pipeline:
         *,
         vae: str | os.PathLike[str] | None = None,
         preview_vae: str | os.PathLike[str] | None = None,
+        prediction_type: str | None = None,
+        variant: str | None = None,
     ) -> "Pipeline":
         """Loads a model.
 
         Args:
-            path_or_alias: A folder in diffusers layout, or the alias of a model at hand.
+            path_or_alias: A folder in diffusers layout, a `.safetensors` file that holds a whole model, or the alias of
+                a model at hand.
             device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
             dtype: f32, f16, bf16 or int8; auto is the device's best. On the CPU it is what products are made of: f32,
                 bf16, or int8 in the UNet's linear layers. auto takes bf16 there where the CPU multiplies it faster and
@@ -63,8 +66,13 @@ class Pipeline:
             engine: `native` is ours, `candle` the reference that it is compared with, which takes only f32 on the CPU.
             num_threads: Threads that compute, 1 to 1024; None takes what SD_RBEE_THREADS says, else one for each core
                 that the process may use. A picture has the same bits on any number.
-            vae: Folder of an AutoencoderKL or AutoencoderTiny in diffusers layout, taken instead of the model's own.
-            preview_vae: Folder of one, an AutoencoderTiny best, that decodes previews which would else be estimates.
+            vae: An AutoencoderKL or AutoencoderTiny, as a folder in diffusers layout or a `.safetensors` file, taken
+                instead of the model's own.
+            preview_vae: One, an AutoencoderTiny best, that decodes previews which would else be estimates.
+            prediction_type: What the UNet predicts, `epsilon`, `v_prediction` or `sample`; None takes what the model
+                says. A file of Stable Diffusion 2 may not say it, and then a norm of the UNet tells.
+            variant: Which weights of a folder are preferred where a component has several, such as `fp16`. None prefers
+                those without a variant, which are of full precision.
 
         Raises:
             ModelNotFoundError: There is no such model, or no such folder.
@@ -76,22 +84,27 @@ class Pipeline:
         options = {"device": device, "dtype": dtype, "engine": engine}
         for field, value in options.items():
             check_text(field, value)
+        for field, given in (("prediction_type", prediction_type), ("variant", variant)):
+            if given is not None:
+                check_text(field, given)
         check_threads(num_threads)
-        vae_folder = None if vae is None else models.component("vae", vae)
-        preview_folder = None if preview_vae is None else models.component("preview_vae", preview_vae)
+        vae_path = None if vae is None else models.component("vae", vae)
+        preview_path = None if preview_vae is None else models.component("preview_vae", preview_vae)
         loaded = native.Pipeline.load(
             str(folder),
             **options,
             num_threads=num_threads,
-            vae=None if vae_folder is None else str(vae_folder),
-            preview_vae=None if preview_folder is None else str(preview_folder),
+            vae=None if vae_path is None else str(vae_path),
+            preview_vae=None if preview_path is None else str(preview_path),
+            prediction_type=prediction_type,
+            variant=variant,
         )
         chosen = " as auto" if dtype == "auto" else ""
         place = f"{loaded.device} in {loaded.dtype}{chosen}"
         _log.info("%s on %s, num_threads %d, engine %s", path_or_alias, place, loaded.num_threads, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)
-        return cls(loaded, models.name(path_or_alias), None if vae_folder is None else vae_folder.resolve().name)
+        return cls(loaded, models.name(path_or_alias), None if vae_path is None else vae_path.resolve().name)
 
     @takes_parameters
     def generate(
@@ -153,12 +166,12 @@ class Pipeline:
 
     @property
     def model(self) -> str:
-        """The model's alias, or its folder's name."""
+        """The model's alias, or the name of its folder or its file."""
         return self._model
 
     @property
     def vae(self) -> str | None:
-        """The name of the folder that the VAE is from; None for the model's own."""
+        """The name of the folder or the file that the VAE is from; None for the model's own."""
         return self._vae
 
     @property

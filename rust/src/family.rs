@@ -2,20 +2,15 @@
 
 mod published;
 
-use std::path::Path;
+use serde_json::Value;
 
-use serde_json::{Value, json};
-
-use crate::checkpoint::ModelFolder;
+use crate::checkpoint::ModelFiles;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, HiddenState, UNet2DConditionConfig};
 use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS, Task};
-use crate::schedulers::SchedulerConfig;
+use crate::schedulers::{PredictionType, SchedulerConfig};
 pub use published::Published;
 
-/// Most bytes of a file that says a few numbers.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// First width of a UNet from which on products may be of bf16: that of the published models.
 const BF16_WIDTH: usize = 320;
 /// Steps of a model that does not say better, as in diffusers' pipelines.
@@ -107,40 +102,48 @@ pub struct StableDiffusion {
 }
 
 impl StableDiffusion {
-    /// Reads all configurations of `folder` and checks that they fit together; `vae` takes the place of its own.
+    /// Reads all configurations of `files` and checks that they fit together; `vae` and `prediction_type` take
+    /// the place of its own.
     ///
     /// A `generation_config.json` beside `model_index.json` may set `num_inference_steps` and `guidance_scale`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a pipeline of another kind, and for what is absurd, unsupported or contradictory.
-    pub fn from_folder(folder: &ModelFolder, vae: Option<AutoencoderConfig>) -> Result<Self> {
-        if !CLASSES.contains(&folder.class_name()) {
+    pub fn from_files(
+        files: &ModelFiles,
+        vae: Option<AutoencoderConfig>,
+        prediction_type: Option<PredictionType>,
+    ) -> Result<Self> {
+        if !CLASSES.contains(&files.class_name()) {
             return Err(Error::Checkpoint(format!(
-                "model_index.json: the pipeline is {}, supported are {}",
-                folder.class_name(),
+                "{}: the pipeline is {}, supported are {}",
+                files.shown(),
+                files.class_name(),
                 CLASSES.join(", ")
             )));
         }
-        let has_second = folder.has("text_encoder_2");
-        if has_second && !folder.has("text_encoder") {
+        let has_second = files.has("text_encoder_2");
+        if has_second && !files.has("text_encoder") {
             return Err(Error::Checkpoint(
                 "model_index.json: the model has no text_encoder, as refiners have none; only base models are read"
                     .into(),
             ));
         }
+        let mut scheduler = SchedulerConfig::parse(&files.scheduler_config()?)?;
+        scheduler.prediction_type = prediction_type.unwrap_or(scheduler.prediction_type);
         let configs = Configs {
-            text_encoder: folder.config("text_encoder")?,
-            text_encoder_2: has_second.then(|| folder.config("text_encoder_2")).transpose()?,
-            unet: folder.config("unet")?,
+            text_encoder: files.config("text_encoder")?,
+            text_encoder_2: has_second.then(|| files.config("text_encoder_2")).transpose()?,
+            unet: files.config("unet")?,
             vae: match vae {
                 Some(vae) => vae,
-                None => AutoencoderConfig::from_json("vae", folder.component_class("vae"), &folder.config("vae")?)?,
+                None => AutoencoderConfig::from_json("vae", files.component_class("vae"), &files.config("vae")?)?,
             },
-            scheduler: SchedulerConfig::parse(&folder.scheduler_config()?)?,
-            force_zeros_for_empty_prompt: folder.flag("force_zeros_for_empty_prompt", true)?,
+            scheduler,
+            force_zeros_for_empty_prompt: files.flag("force_zeros_for_empty_prompt", true)?,
         };
         let mut model = Self::from_configs(configs)?;
-        model.defaults = generation_config(folder.path(), model.defaults)?;
+        model.defaults = generation_config(&files.generation_config()?, model.defaults)?;
         Ok(model)
     }
 
@@ -296,10 +299,8 @@ fn check_text_encoders(
     }
 }
 
-fn generation_config(folder: &Path, defaults: Defaults) -> Result<Defaults> {
-    const NAME: &str = "generation_config.json";
-    let value = files::read_optional_json(&folder.join(NAME), NAME, MAX_CONFIG_BYTES)?.unwrap_or_else(|| json!({}));
-    let fields = Fields::new(NAME, &value)?;
+fn generation_config(value: &Value, defaults: Defaults) -> Result<Defaults> {
+    let fields = Fields::new("generation_config.json", value)?;
     Ok(Defaults {
         num_inference_steps: fields.size("num_inference_steps", defaults.num_inference_steps, 1..=MAX_STEPS)?,
         guidance_scale: fields.number("guidance_scale", defaults.guidance_scale, 0.0..=MAX_GUIDANCE)?,

@@ -79,7 +79,11 @@ if TYPE_CHECKING:
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
 @image_options
 @model_options
-@click.option("--vae", metavar="FOLDER", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
+@click.option("--vae", metavar="PATH", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
+@click.option(
+    "--prediction-type", metavar="NAME", help="epsilon, v_prediction or sample, if the model says it wrongly."
+)
+@click.option("--variant", metavar="NAME", help="Which of a folder's weights to prefer, such as fp16.")
 @click.option(
     "--engine",
     type=click.Choice(["native", "candle"]),
@@ -104,6 +108,8 @@ def generate(
     dtype: str,
     num_threads: int | None,
     vae: str | None,
+    prediction_type: str | None,
+    variant: str | None,
     engine: "Engine",
     output: str | None,
     as_json: bool,
@@ -132,7 +138,9 @@ def generate(
     spec = GenerationSpec.of(prompt, **parameters)
     files = None if to_stdout else Output(None if output is None else Path(output), prompt, count)
     with reporter(quiet=quiet) as on_step:
-        pipe = Pipeline.load(model, device, dtype, engine, num_threads, vae=vae)
+        pipe = Pipeline.load(
+            model, device, dtype, engine, num_threads, vae=vae, prediction_type=prediction_type, variant=variant
+        )
         result = pipe.run(spec, on_step=on_step, cancel=CancelToken())
     if not quiet:
         _report(result)

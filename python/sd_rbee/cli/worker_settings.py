@@ -50,6 +50,8 @@ class Flags:
     model: str | None
     vae: str | None
     preview_vae: str | None
+    prediction_type: str | None
+    variant: str | None
     model_ref: str | None
     backend: str | None
     device: int | None
@@ -132,6 +134,8 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         num_threads=flags.num_threads,
         vae=_component("vae", flags.vae),
         preview_vae=_component("preview_vae", flags.preview_vae),
+        prediction_type=flags.prediction_type,
+        variant=flags.variant,
         host=host,
         port=flags.port,
         token=token,

@@ -36,7 +36,7 @@ pub use load::Engine;
 use prepare::Drawing;
 pub use prepare::Noise;
 use preview::LatentColours;
-pub use sources::VaeFolders;
+pub use sources::Overrides;
 
 /// Growth of the process between two generations that is worth a word, in bytes.
 const GROWTH: u64 = 64 << 20;
