@@ -14,6 +14,11 @@ CRATE = ROOT / "rust" / "src"
 # Lowest first. What is under `TYPE_CHECKING` or in a function counts too; two modules of one floor are strangers.
 PYTHON_FLOORS = [
     ["errors", "metadata"],
+    ["hub.__init__", "hub.cache", "hub.progress", "hub.reference"],
+    ["hub.lock", "hub.repository", "hub.selection"],
+    ["hub.failures", "hub.verify"],
+    ["hub.transfer"],
+    ["hub.pull"],
     ["backend", "logs", "models", "settings", "spec"],
     ["images", "under_way"],
     ["result"],
@@ -36,8 +41,8 @@ PYTHON_FLOORS = [
     ["server.control", "server.drawing", "server.health", "server.jobs"],
     ["server.app"],
     ["server.process"],
-    ["cli.failures", "cli.options", "cli.outputs", "cli.progress", "cli.worker_settings"],
-    ["cli.bench", "cli.generate", "cli.info", "cli.serve", "cli.verify"],
+    ["cli.downloads", "cli.failures", "cli.options", "cli.outputs", "cli.progress", "cli.worker_settings"],
+    ["cli.bench", "cli.generate", "cli.info", "cli.models", "cli.pull", "cli.serve", "cli.verify"],
     ["cli.app"],
     ["cli.__init__", "cli.worker"],
     ["__main__"],
@@ -47,6 +52,8 @@ PYTHON_HOMES = {
     "PIL": {"images", "result", "server"},
     "asyncio": {"hive", "server", "streaming"},
     "click": {"cli"},
+    "httpx2": {"hub"},
+    "huggingface_hub": {"hub"},
     "rich": {"cli"},
     "sd_rbee._native": {"backend"},
 }

@@ -11,6 +11,7 @@ from sd_rbee import images, metadata, models, streaming, under_way
 from sd_rbee.backend import native
 from sd_rbee.errors import IneffectiveParameterWarning, InferenceError, InvalidParamsError, TruncatedPromptWarning
 from sd_rbee.events import Event
+from sd_rbee.hub.progress import ProgressBar
 from sd_rbee.result import GenerationResult, describe_truncation
 from sd_rbee.spec import GenerationParameters, GenerationSpec, check_int, check_text, shorten
 
@@ -44,11 +45,14 @@ class Pipeline:
         *,
         vae: str | os.PathLike[str] | None = None,
         preview_vae: str | os.PathLike[str] | None = None,
+        download: bool = True,
+        progress: bool = True,
     ) -> "Pipeline":
         """Loads a model.
 
         Args:
-            path_or_alias: A folder in diffusers layout, or the alias of a model at hand.
+            path_or_alias: A folder in diffusers layout, an alias, or `owner/name` of the Hugging Face hub, which may
+                have `@revision` behind it; `models.resolve` has the rules.
             device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
             dtype: f32, f16, bf16 or int8; auto is the device's best. On the CPU it is what products are made of: f32,
                 bf16, or int8 in the UNet's linear layers. auto takes bf16 there where the CPU multiplies it faster and
@@ -57,22 +61,30 @@ class Pipeline:
             engine: `native` is ours, `candle` the reference that it is compared with, which takes only f32 on the CPU.
             num_threads: Threads that compute, 1 to 1024; None takes what SD_RBEE_THREADS says, else one for each core
                 that the process may use. A picture has the same bits on any number.
-            vae: Folder of an AutoencoderKL or AutoencoderTiny in diffusers layout, taken instead of the model's own.
-            preview_vae: Folder of one, an AutoencoderTiny best, that decodes previews which would else be estimates.
+            vae: Folder of an AutoencoderKL or AutoencoderTiny in diffusers layout, taken instead of the model's own; an
+                alias or an id of the hub as well.
+            preview_vae: Folder or name of one, an AutoencoderTiny best, that decodes previews which would else be
+                estimates.
+            download: Whether what is not at hand is downloaded from the hub, once: afterwards the network is not asked.
+            progress: Whether a bar on stderr shows that.
 
         Raises:
             ModelNotFoundError: There is no such model, or no such folder.
+            DownloadError: There is, on the hub, and it did not come.
             CheckpointError: The model's files cannot be used.
             DeviceError: The device is absent.
             InvalidParamsError: An argument that means nothing.
         """
-        folder = models.resolve(path_or_alias)
         options = {"device": device, "dtype": dtype, "engine": engine}
         for field, value in options.items():
             check_text(field, value)
         _check_threads(num_threads)
-        vae_folder = None if vae is None else models.component("vae", vae)
-        preview_folder = None if preview_vae is None else models.component("preview_vae", preview_vae)
+        on_progress = ProgressBar() if progress else None
+        folder = models.resolve(path_or_alias, download=download, on_progress=on_progress)
+        vae_folder, preview_folder = (
+            None if path is None else models.component(field, path, download=download, on_progress=on_progress)
+            for field, path in (("vae", vae), ("preview_vae", preview_vae))
+        )
         loaded = native.Pipeline.load(
             str(folder),
             **options,
@@ -85,7 +97,7 @@ class Pipeline:
         _log.info("%s on %s, num_threads %d, engine %s", path_or_alias, place, loaded.num_threads, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)
-        return cls(loaded, models.name(path_or_alias), None if vae_folder is None else vae_folder.resolve().name)
+        return cls(loaded, models.name(path_or_alias), None if vae is None else models.name(vae))
 
     def generate(
         self,
@@ -203,12 +215,12 @@ class Pipeline:
 
     @property
     def model(self) -> str:
-        """The model's alias, or its folder's name."""
+        """The model's alias, its id of the hub, or its folder's name."""
         return self._model
 
     @property
     def vae(self) -> str | None:
-        """The name of the folder that the VAE is from; None for the model's own."""
+        """The name of the folder that the VAE is from, or its alias or id of the hub; None for the model's own."""
         return self._vae
 
     @property
@@ -381,12 +393,12 @@ def _shared(
     vae: str | os.PathLike[str] | None,
 ) -> Pipeline:
     key = (
-        str(models.resolve(model)),
+        str(models.resolve(model, download=True, on_progress=ProgressBar())),
         check_text("device", device),
         check_text("dtype", dtype),
         check_text("engine", engine),
         _check_threads(num_threads),
-        None if vae is None else str(models.component("vae", vae)),
+        None if vae is None else str(models.component("vae", vae, download=True, on_progress=ProgressBar())),
     )
     with _loading:
         if key not in _loaded:

@@ -78,7 +78,9 @@ if TYPE_CHECKING:
 )
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
 @model_options
-@click.option("--vae", metavar="FOLDER", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
+@click.option(
+    "--vae", metavar="VAE", help="An AutoencoderKL or AutoencoderTiny instead of the model's own; as --model."
+)
 @click.option(
     "--engine",
     type=click.Choice(["native", "candle"]),
@@ -123,6 +125,7 @@ def generate(
         raise click.UsageError("stdout is a terminal; redirect it, or name a file.")
 
     from sd_rbee import images
+    from sd_rbee.cli.downloads import fetch
     from sd_rbee.cli.outputs import Output
     from sd_rbee.cli.progress import reporter
     from sd_rbee.errors import IneffectiveParameterWarning, TruncatedPromptWarning
@@ -131,6 +134,7 @@ def generate(
 
     GenerationSpec(prompt, **parameters)
     files = None if to_stdout else Output(None if output is None else Path(output), prompt, count)
+    fetch(model, vae, quiet=quiet)
     with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
         for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
             warnings.simplefilter("ignore", told)

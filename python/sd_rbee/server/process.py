@@ -123,6 +123,7 @@ class Process:
             num_threads=settings.num_threads,
             vae=settings.vae,
             preview_vae=settings.preview_vae,
+            download=False,
         )
 
     def _hear(self, number: signal.Signals) -> None:
