@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     "--variant",
     type=click.Choice(["auto", "fp16", "none"]),
     help="Which weights: auto takes those in f16 where a component has them, fp16 nothing else, none those without a "
-    "variant, mostly f32 and twice as large. f16 is finer than bf16, so that computing in bf16 or int8 loses nothing by "
-    "it; in f32, pictures are those of the rounded weights: take none to compare with diffusers in f32. Where both are "
+    "variant, mostly f32 and twice as large. f16 is finer than bf16, so that computing in bf16 or int8 loses nothing; "
+    "in f32, pictures are those of the rounded weights: take none to compare with diffusers in f32. Where both are "
     "there, those without a variant are loaded. Default: as before, else auto.",
 )
 @click.option("--update", is_flag=True, help="Move on to what the branch or tag is at now.")

@@ -77,7 +77,7 @@ def read(repo: str) -> dict[str, Pull]:
             raise ValueError(content["version"])
         pulls = (_pull(repo, entry) for entry in content["pulls"])
         return {pull.reference.key: pull for pull in pulls}
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Deleted, it costs a pull of files that are there.
         raise CheckpointError(f"{path} is no lock file of this version; delete it and pull {repo} again") from None
 
@@ -139,7 +139,7 @@ def _pull(repo: str, entry: dict[str, Any]) -> Pull:
     """One entry, whose paths lead nowhere but into the cache."""
     files = {name: LockedFile(int(file["size"]), str(file["sha256"])) for name, file in entry["files"].items()}
     reference = Reference(repo, str(entry["revision"]), entry["file"])
-    root, variant = entry["root"], next(variant for variant in VARIANTS if variant == entry["variant"])
+    root, variant = entry["root"], {variant: variant for variant in VARIANTS}[entry["variant"]]
     if not COMMIT.fullmatch(entry["commit"]) or not all(map(is_safe, files)) or not (root is None or root in files):
         raise ValueError(entry["commit"])
     return Pull(reference, entry["commit"], variant, root, files)
