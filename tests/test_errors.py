@@ -15,6 +15,7 @@ from support import pollen, small
 TREE = {
     "SdRbeeError": Exception,
     "ModelNotFoundError": sd_rbee.SdRbeeError,
+    "DownloadError": sd_rbee.ModelNotFoundError,
     "CheckpointError": sd_rbee.SdRbeeError,
     "InvalidParamsError": sd_rbee.SdRbeeError,
     "DeviceError": sd_rbee.SdRbeeError,
@@ -182,13 +183,22 @@ def test_the_engines_limit_of_pictures_is_ours() -> None:
         ({"dtype": 32}, InvalidParamsError, "dtype: got int 32"),
         ({"engine": "torch"}, InvalidParamsError, "engine: got torch, allowed is native or candle"),
         ({"engine": "\ud800"}, InvalidParamsError, "engine: got a lone surrogate"),
-        ({"path_or_alias": None}, InvalidParamsError, "model: got NoneType, allowed is an alias or a path"),
+        (
+            {"path_or_alias": None},
+            InvalidParamsError,
+            "model: got NoneType, allowed is an alias, a path or an id of the hub",
+        ),
         ({"path_or_alias": b"pollen"}, InvalidParamsError, "model: got bytes"),
         ({"path_or_alias": ""}, sd_rbee.ModelNotFoundError, "no model ''"),
         (
             {"path_or_alias": "no/such"},
+            sd_rbee.DownloadError,
+            "no/such is no path, and of the hub: no/such is not at hand, and HF_HUB_OFFLINE forbids",
+        ),
+        (
+            {"path_or_alias": "no-such"},
             sd_rbee.ModelNotFoundError,
-            "'no/such': not an alias (at hand: pollen)",
+            "'no-such': not an alias (at hand: pollen) and not an existing folder, nor owner/name of the hub or one of",
         ),
         ({"path_or_alias": "~nobody-at-all/x"}, sd_rbee.ModelNotFoundError, "no model '~nobody-at-all/x'"),
         ({"path_or_alias": "a\0b"}, sd_rbee.ModelNotFoundError, "no model 'a\\x00b'"),

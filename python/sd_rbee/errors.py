@@ -2,6 +2,7 @@
 
 SdRbeeError
 ├── ModelNotFoundError      no model where one was said to be
+│   └── DownloadError       a model of the hub that did not come: no access, no network, no room for it
 ├── CheckpointError         a model that is there but cannot be used
 ├── InvalidParamsError      a parameter out of its range (also a ValueError)
 ├── DeviceError             a device that is absent or unable to do what was asked
@@ -23,6 +24,10 @@ class SdRbeeError(Exception):
 
 class ModelNotFoundError(SdRbeeError):
     """No model where one was said to be."""
+
+
+class DownloadError(ModelNotFoundError):
+    """A model of the hub that is not at hand and did not come: no access, no network, no room for it."""
 
 
 class CheckpointError(SdRbeeError):

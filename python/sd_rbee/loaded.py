@@ -7,6 +7,7 @@ from typing import Unpack
 from sd_rbee import models
 from sd_rbee.backend import native
 from sd_rbee.checks import check_text
+from sd_rbee.hub.progress import ProgressBar
 from sd_rbee.pipeline import Engine, OnStep, Pipeline, check_callback, check_threads, check_token
 from sd_rbee.result import GenerationResult
 from sd_rbee.signatures import takes_parameters
@@ -38,7 +39,7 @@ def generate(
 
     Args:
         prompt: What to draw.
-        model: This and the next seven are those of `Pipeline.load`: an alias, a folder, or a file that is a whole model.
+        model: This and the next seven are those of `Pipeline.load`: an alias, a folder, or a file of a whole model.
         device: Where to compute.
         dtype: What to compute in.
         engine: `native`, or `candle` to compare with.
@@ -70,12 +71,12 @@ def _shared(
     variant: str | None,
 ) -> Pipeline:
     key = (
-        str(models.resolve(model)),
+        str(models.resolve(model, download=True, on_progress=ProgressBar())),
         check_text("device", device),
         check_text("dtype", dtype),
         check_text("engine", engine),
         check_threads(num_threads),
-        None if vae is None else str(models.component("vae", vae)),
+        None if vae is None else str(models.component("vae", vae, download=True, on_progress=ProgressBar())),
         None if prediction_type is None else check_text("prediction_type", prediction_type),
         None if variant is None else check_text("variant", variant),
     )

@@ -18,6 +18,7 @@ from sd_rbee.errors import (
     TruncatedPromptWarning,
 )
 from sd_rbee.events import Event
+from sd_rbee.hub.progress import ProgressBar
 from sd_rbee.result import GenerationResult, describe_truncation
 from sd_rbee.signatures import takes_parameters
 from sd_rbee.spec import ONLY_OF_XL, GenerationParameters, GenerationSpec
@@ -52,12 +53,15 @@ class Pipeline:
         preview_vae: str | os.PathLike[str] | None = None,
         prediction_type: str | None = None,
         variant: str | None = None,
+        download: bool = True,
+        progress: bool = True,
     ) -> "Pipeline":
         """Loads a model.
 
         Args:
-            path_or_alias: A folder in diffusers layout, a `.safetensors` file that holds a whole model, or the alias of
-                a model at hand.
+            path_or_alias: A folder in diffusers layout, a `.safetensors` file that holds a whole model, an alias, or
+                `owner/name` of the Hugging Face hub, which may have `@revision` behind it; `models.resolve` has the
+                rules.
             device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
             dtype: f32, f16, bf16 or int8; auto is the device's best. On the CPU it is what products are made of: f32,
                 bf16, or int8 in the UNet's linear layers. auto takes bf16 there where the CPU multiplies it faster and
@@ -66,21 +70,23 @@ class Pipeline:
             engine: `native` is ours, `candle` the reference that it is compared with, which takes only f32 on the CPU.
             num_threads: Threads that compute, 1 to 1024; None takes what SD_RBEE_THREADS says, else one for each core
                 that the process may use. A picture has the same bits on any number.
-            vae: An AutoencoderKL or AutoencoderTiny, as a folder in diffusers layout or a `.safetensors` file, taken
-                instead of the model's own.
+            vae: An AutoencoderKL or AutoencoderTiny, as a folder in diffusers layout, a `.safetensors` file, an alias
+                or an id of the hub, taken instead of the model's own.
             preview_vae: One, an AutoencoderTiny best, that decodes previews which would else be estimates.
             prediction_type: What the UNet predicts, `epsilon`, `v_prediction` or `sample`; None takes what the model
                 says. A file of Stable Diffusion 2 may not say it, and then a norm of the UNet tells.
             variant: Which weights of a folder are preferred where a component has several, such as `fp16`. None prefers
                 those without a variant, which are of full precision.
+            download: Whether what is not at hand is downloaded from the hub, once: afterwards the network is not asked.
+            progress: Whether a bar on stderr shows that.
 
         Raises:
             ModelNotFoundError: There is no such model, or no such folder.
+            DownloadError: There is, on the hub, and it did not come.
             CheckpointError: The model's files cannot be used.
             DeviceError: The device is absent.
             InvalidParamsError: An argument that means nothing.
         """
-        folder = models.resolve(path_or_alias)
         options = {"device": device, "dtype": dtype, "engine": engine}
         for field, value in options.items():
             check_text(field, value)
@@ -88,8 +94,12 @@ class Pipeline:
             if given is not None:
                 check_text(field, given)
         check_threads(num_threads)
-        vae_path = None if vae is None else models.component("vae", vae)
-        preview_path = None if preview_vae is None else models.component("preview_vae", preview_vae)
+        on_progress = ProgressBar() if progress else None
+        folder = models.resolve(path_or_alias, download=download, on_progress=on_progress)
+        vae_path, preview_path = (
+            None if path is None else models.component(field, path, download=download, on_progress=on_progress)
+            for field, path in (("vae", vae), ("preview_vae", preview_vae))
+        )
         loaded = native.Pipeline.load(
             str(folder),
             **options,
@@ -104,7 +114,7 @@ class Pipeline:
         _log.info("%s on %s, num_threads %d, engine %s", path_or_alias, place, loaded.num_threads, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)
-        return cls(loaded, models.name(path_or_alias), None if vae_path is None else vae_path.resolve().name)
+        return cls(loaded, models.name(path_or_alias), None if vae is None else models.name(vae))
 
     @takes_parameters
     def generate(
@@ -166,12 +176,12 @@ class Pipeline:
 
     @property
     def model(self) -> str:
-        """The model's alias, or the name of its folder or its file."""
+        """The model's alias, its id of the hub, or the name of its folder or its file."""
         return self._model
 
     @property
     def vae(self) -> str | None:
-        """The name of the folder or the file that the VAE is from; None for the model's own."""
+        """Name of the folder or the file that the VAE is from, its alias or id of the hub; None for the model's own."""
         return self._vae
 
     @property

@@ -79,7 +79,9 @@ if TYPE_CHECKING:
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
 @image_options
 @model_options
-@click.option("--vae", metavar="PATH", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
+@click.option(
+    "--vae", metavar="VAE", help="An AutoencoderKL or AutoencoderTiny instead of the model's own; as --model."
+)
 @click.option(
     "--prediction-type", metavar="NAME", help="epsilon, v_prediction or sample, if the model says it wrongly."
 )
@@ -130,6 +132,7 @@ def generate(
         raise click.UsageError("stdout is a terminal; redirect it, or name a file.")
 
     from sd_rbee import CancelToken, images
+    from sd_rbee.cli.downloads import fetch
     from sd_rbee.cli.outputs import Output
     from sd_rbee.cli.progress import reporter
     from sd_rbee.pipeline import Pipeline
@@ -137,6 +140,7 @@ def generate(
 
     spec = GenerationSpec.of(prompt, **parameters)
     files = None if to_stdout else Output(None if output is None else Path(output), prompt, count)
+    fetch(model, vae, quiet=quiet)
     with reporter(quiet=quiet) as on_step:
         pipe = Pipeline.load(
             model, device, dtype, engine, num_threads, vae=vae, prediction_type=prediction_type, variant=variant

@@ -175,9 +175,15 @@ def _model(flags: Flags) -> str:
     if flags.model is not None:
         models.resolve(flags.model)
         return flags.model
-    if flags.sd_version not in (None, models.DEFAULT):
+    if flags.sd_version is None:
+        return models.DEFAULT
+    if flags.sd_version not in (models.DEFAULT, *models.HUB_ALIASES):
         raise ModelNotFoundError(f"{flags.sd_version} is not at hand: say where it is with --model-path")
-    return models.DEFAULT
+    try:
+        models.resolve(flags.sd_version)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(f"{error}; or say where it is with --model-path") from None
+    return flags.sd_version
 
 
 def _version(given: str | None, model: str) -> str:

@@ -125,6 +125,7 @@ class Process:
             preview_vae=settings.preview_vae,
             prediction_type=settings.prediction_type,
             variant=settings.variant,
+            download=False,
         )
 
     def _hear(self, number: signal.Signals) -> None:
