@@ -101,6 +101,8 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
     expected = {
         "prompt": "a robot",
         "negative_prompt": "blue",
+        "task": "text-to-image",
+        "strength": None,
         "height": 24,
         "width": 40,
         "num_inference_steps": 3,

@@ -24,6 +24,7 @@ TREE = {
     "Cancelled": sd_rbee.SdRbeeError,
     "TruncatedPromptWarning": UserWarning,
     "IneffectiveParameterWarning": UserWarning,
+    "ChangedImageWarning": UserWarning,
 }
 
 

@@ -14,12 +14,15 @@ CRATE = ROOT / "rust" / "src"
 # Lowest first. What is under `TYPE_CHECKING` or in a function counts too; two modules of one floor are strangers.
 PYTHON_FLOORS = [
     ["errors", "metadata"],
-    ["backend", "logs", "models", "settings", "spec"],
-    ["images", "under_way"],
-    ["result"],
+    ["backend", "checks", "logs", "models", "resizing", "settings"],
+    ["inpaint", "pixels", "under_way"],
+    ["images", "input_images"],
+    ["spec"],
+    ["initial_image", "result", "signatures"],
     ["events"],
     ["streaming"],
     ["bench", "pipeline", "verify"],
+    ["loaded"],
     ["__init__"],
     ["engine.errors", "engine.events", "engine.pace"],
     ["engine.job"],
@@ -36,7 +39,7 @@ PYTHON_FLOORS = [
     ["server.control", "server.drawing", "server.health", "server.jobs"],
     ["server.app"],
     ["server.process"],
-    ["cli.failures", "cli.options", "cli.outputs", "cli.progress", "cli.worker_settings"],
+    ["cli.failures", "cli.image_options", "cli.options", "cli.outputs", "cli.progress", "cli.worker_settings"],
     ["cli.bench", "cli.generate", "cli.info", "cli.serve", "cli.verify"],
     ["cli.app"],
     ["cli.__init__", "cli.worker"],
@@ -44,7 +47,7 @@ PYTHON_FLOORS = [
 ]
 # The only homes of libraries that cost time to import or that belong to one door.
 PYTHON_HOMES = {
-    "PIL": {"images", "result", "server"},
+    "PIL": {"images", "initial_image", "inpaint", "input_images", "pixels", "resizing", "result"},
     "asyncio": {"hive", "server", "streaming"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -40,7 +40,7 @@ def previews(pipe: Pipeline, *, decode: bool = False) -> list[NDArray[np.uint8]]
         if step.preview is not None:
             seen.append(np.asarray(step.preview))
 
-    spec = GenerationSpec("a robot", **small())
+    spec = GenerationSpec.of("a robot", **small())
     pipe.run(spec, on_step=on_step, cancel=native.CancelToken(), preview_every=1, decode_previews=decode)
     return seen
 

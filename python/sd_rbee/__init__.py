@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sd_rbee.backend import CancelToken, Step
     from sd_rbee.errors import (
         Cancelled,
+        ChangedImageWarning,
         CheckpointError,
         DeviceError,
         HiveError,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
         TruncatedPromptWarning,
     )
     from sd_rbee.events import Complete, Event, Progress, Started
-    from sd_rbee.pipeline import Pipeline, generate
+    from sd_rbee.loaded import generate
+    from sd_rbee.pipeline import Pipeline
     from sd_rbee.result import GenerationResult
 
     __version__: str
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CancelToken",
     "Cancelled",
+    "ChangedImageWarning",
     "CheckpointError",
     "Complete",
     "DeviceError",
@@ -59,6 +62,7 @@ _MODULES = {
     "backend": ["CancelToken", "Step"],
     "errors": [
         "Cancelled",
+        "ChangedImageWarning",
         "CheckpointError",
         "DeviceError",
         "IneffectiveParameterWarning",
@@ -71,7 +75,8 @@ _MODULES = {
         "TruncatedPromptWarning",
     ],
     "events": ["Complete", "Event", "Progress", "Started"],
-    "pipeline": ["Pipeline", "generate"],
+    "loaded": ["generate"],
+    "pipeline": ["Pipeline"],
     "result": ["GenerationResult"],
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -2,11 +2,9 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Unpack, final
+from typing import Any, Literal, final
 
 from typing_extensions import Buffer
-
-from sd_rbee.spec import GenerationParameters
 
 __all__ = [
     "CancelToken",
@@ -249,15 +247,7 @@ class Pipeline:
         of its size. `mask_image`, (height, width) of that size, is drawn over where it is 128 or more. `strength` is
         how much is drawn anew, above 0 to 1; None is the model's own for the task.
         """
-    def check(
-        self,
-        prompt: str,
-        *,
-        image: Buffer | None = None,
-        mask_image: Buffer | None = None,
-        strength: float | None = None,
-        **parameters: Unpack[GenerationParameters],
-    ) -> None:
+    def check(self, prompt: str, **parameters: object) -> None:
         """Raises what `generate` would raise of its parameters, and computes nothing."""
     @property
     def device(self) -> str: ...

@@ -11,6 +11,7 @@ SdRbeeError
 └── Cancelled               the caller asked to stop
 
 UserWarning
+├── ChangedImageWarning          an image was resized or made opaque before it was drawn over
 ├── TruncatedPromptWarning       a prompt was longer than the text encoder's window
 └── IneffectiveParameterWarning  a parameter was given and had no effect
 """
@@ -65,6 +66,10 @@ class HiveError(SdRbeeError):
 
 class Cancelled(SdRbeeError):  # noqa: N818 - asked for by the caller, so not an error of anybody's
     """The caller asked to stop."""
+
+
+class ChangedImageWarning(UserWarning):
+    """An image was resized, made opaque or taken apart before it was drawn over."""
 
 
 class TruncatedPromptWarning(UserWarning):

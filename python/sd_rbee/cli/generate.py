@@ -2,12 +2,12 @@
 
 import json
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from sd_rbee.cli.image_options import image_options
 from sd_rbee.cli.options import debug_option, model_options
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     help="Begin without any signal, as some v-prediction models expect.",
 )
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
+@image_options
 @model_options
 @click.option("--vae", metavar="PATH", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
 @click.option(
@@ -128,22 +129,19 @@ def generate(
     if to_stdout and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal; redirect it, or name a file.")
 
-    from sd_rbee import images
+    from sd_rbee import CancelToken, images
     from sd_rbee.cli.outputs import Output
     from sd_rbee.cli.progress import reporter
-    from sd_rbee.errors import IneffectiveParameterWarning, TruncatedPromptWarning
     from sd_rbee.pipeline import Pipeline
     from sd_rbee.spec import GenerationSpec
 
-    GenerationSpec(prompt, **parameters)
+    spec = GenerationSpec.of(prompt, **parameters)
     files = None if to_stdout else Output(None if output is None else Path(output), prompt, count)
-    with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
-        for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
-            warnings.simplefilter("ignore", told)
+    with reporter(quiet=quiet) as on_step:
         pipe = Pipeline.load(
             model, device, dtype, engine, num_threads, vae=vae, prediction_type=prediction_type, variant=variant
         )
-        result = pipe.generate(prompt, on_step=on_step, **parameters)
+        result = pipe.run(spec, on_step=on_step, cancel=CancelToken())
     if not quiet:
         _report(result)
     if files is None:

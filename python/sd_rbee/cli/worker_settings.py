@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sd_rbee import models
+from sd_rbee.checks import shorten
 from sd_rbee.errors import DeviceError, InvalidParamsError, ModelNotFoundError
 from sd_rbee.settings import MEBIBYTE, Hive, Limits, WorkerSettings
-from sd_rbee.spec import shorten
 
 _V1, _XL, _V3 = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "StableDiffusion3Pipeline"
 # What hives call models, and diffusers' pipelines that each can be: both an SD-Turbo and an SDXL-Turbo are turbo.
