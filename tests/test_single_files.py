@@ -1,12 +1,16 @@
 """Models in one file, as Stable Diffusion was first published."""
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sd_rbee import CheckpointError, InvalidParamsError, Pipeline
 from sd_rbee.backend import native
@@ -236,6 +240,30 @@ def test_a_truncated_file_is_refused(models: Models, tmp_path: Path) -> None:
     path.write_bytes(file(models("v1")).read_bytes()[:-10])
     with pytest.raises(CheckpointError, match=r"a\.safetensors: is truncated"):
         Pipeline.load(path)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_with_any_other_header_is_refused_or_loads(data: st.DataObject, models: Models, tmp_path: Path) -> None:
+    tensors = read(file(models(data.draw(st.sampled_from(sorted(CONFIGS))))))
+    names = sorted(tensors)
+    for name in data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)):
+        tensor = tensors.pop(name)
+        match data.draw(st.sampled_from(["lost", "renamed", "flat", "empty", "scalar"])):
+            case "renamed":
+                # Another number somewhere in the name: other blocks, layers and levels.
+                digit = data.draw(st.sampled_from(["0", "1", "7", "99999999999999999999", "x", ""]))
+                tensors[re.sub(r"\d+", digit, name, count=data.draw(st.integers(1, 3)))] = tensor
+            case "flat":
+                tensors[name] = ("U8", [len(tensor[2])], tensor[2])
+            case "empty":
+                tensors[name] = ("F16", [0, *tensor[1][1:]], b"")
+            case "scalar":
+                tensors[name] = ZERO
+    path = tmp_path / "a.safetensors"
+    write(path, tensors)
+    with contextlib.suppress(CheckpointError):
+        Pipeline.load(path, "cpu", "f32")
 
 
 def test_a_bare_unet_is_none(models: Models, tmp_path: Path) -> None:

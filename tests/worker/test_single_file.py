@@ -15,7 +15,7 @@ def test_a_file_is_served(tmp_path: Path) -> None:
     for flags in ([], ["--prediction-type", "v_prediction"]):
         with WorkerProcess("--model-path", path, *flags) as worker:
             worker.ready()
-            assert worker.client.get("/health").json()["model"] == "painter.safetensors"
+            assert worker.wait_for("serving painter.safetensors on")
             end = draw(worker, {"prompt": "a robot", "width": 40, "height": 32, "steps": 2, "seed": 1})[-1]
             drawn.append(picture(end.data["image"]))
     assert [made.size for made in drawn] == [(40, 32)] * 2

@@ -11,8 +11,10 @@ use crate::files::read_optional_json;
 use crate::schedulers::PredictionType;
 
 const GENERATION_CONFIG: &str = "generation_config.json";
-/// diffusers' `AutoencoderKL` has it where nothing is said.
-const SCALING_FACTOR: f64 = 0.18215;
+/// `scaling_factor` of Stable Diffusion 1 and 2, and of diffusers' `AutoencoderKL` where nothing is said.
+pub(super) const SCALING_FACTOR: f64 = 0.18215;
+/// `scaling_factor` of SDXL.
+pub(super) const XL_SCALING_FACTOR: f64 = 0.13025;
 
 /// A model, with one configuration and one set of tensors a component wherever they are kept.
 pub enum ModelFiles {
@@ -123,7 +125,11 @@ impl ModelFiles {
     /// [`Error::Checkpoint`] if the VAE's configuration cannot be read.
     pub fn vae_scaling_factor(&self) -> Result<f64> {
         match self {
-            Self::Folder(folder) => Ok(folder.config("vae")?["scaling_factor"].as_f64().unwrap_or(SCALING_FACTOR)),
+            Self::Folder(folder) if folder.has("vae") => {
+                Ok(folder.config("vae")?["scaling_factor"].as_f64().unwrap_or(SCALING_FACTOR))
+            }
+            Self::Folder(folder) if folder.has("text_encoder_2") => Ok(XL_SCALING_FACTOR),
+            Self::Folder(_) => Ok(SCALING_FACTOR),
             Self::File(file) => Ok(file.vae_scaling_factor()),
         }
     }

@@ -117,7 +117,8 @@ impl SingleFile {
         let unet = tensors.component(&names)?;
         let channels = |name, axis: usize| unet.shape(name).and_then(|shape| shape.get(axis).copied());
         let (inputs, outputs) = (channels("conv_in.weight", 1), channels("conv_out.weight", 0));
-        let inpaints = inputs.zip(outputs).is_some_and(|(inputs, outputs)| inputs == 2 * outputs + 1);
+        let inpaints =
+            inputs.zip(outputs).is_some_and(|(inputs, outputs)| inputs == outputs.saturating_mul(2).saturating_add(1));
         let sampling = Sampling::of(&tensors, family, inpaints, prediction_type)?;
         let factor = components.get("vae").map_or(VAE_FACTOR, |vae| factor(&vae.config));
         let config = shapes::unet(&unet, sampling.side() / factor, family == Family::Xl)?;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::kind::Family;
 use crate::checkpoint::MappedTensors;
+use crate::checkpoint::model::{SCALING_FACTOR, XL_SCALING_FACTOR};
 use crate::error::Result;
 use crate::nn::weights::TensorSource;
 use crate::schedulers::PredictionType;
@@ -80,7 +81,7 @@ impl Sampling {
 
     /// The VAE's `scaling_factor`.
     pub fn scaling_factor(&self) -> f64 {
-        if self.family == Family::Xl { 0.13025 } else { 0.18215 }
+        if self.family == Family::Xl { XL_SCALING_FACTOR } else { SCALING_FACTOR }
     }
 }
 
