@@ -105,11 +105,20 @@ def test_offline(hub: Hub, tmp_path: Path) -> None:
     assert hub.calls == []
 
 
-@pytest.mark.parametrize("status", [403, 500])
-def test_other_answers(status: int, hub: Hub, tmp_path: Path) -> None:
-    with_tiny(hub).faults.status["unet/config.json"] = [status] * 6
-    said = refused(TINY, env=hub.env(tmp_path))
-    assert (" forbids it to the token" if status == 403 else f" answered with status {status}") in said
+def test_other_answers(hub: Hub, tmp_path: Path) -> None:
+    with_tiny(hub).faults.status["unet/config.json"] = [403, 418]
+    assert f"{TINY}: {hub.url} forbids it to the token" in refused(TINY, env=hub.env(tmp_path))
+    assert f"{TINY}: {hub.url} answered with status 418" in refused(TINY, env=hub.env(tmp_path))
+
+
+def test_a_hub_that_stays_busy_is_given_up(hub: Hub, tmp_path: Path) -> None:
+    with_tiny(hub).faults.status["unet/config.json"] = [500] * 6
+    at_once = "from sd_rbee.hub import transfer; transfer._SECONDS = 0; from sd_rbee.cli import main; main()"
+    done = run("-c", at_once, "pull", TINY, "-q", env=hub.env(tmp_path))
+    assert done.returncode == 3
+    assert f"{TINY}: {hub.url} answered with status 500; what has come is kept, try again later" in done.stderr
+    assert hub.faults.status["unet/config.json"] == []
+    assert hub.paths().count("unet/config.json") == 6
 
 
 @pytest.mark.parametrize("name", ["../x", "unet/../../x", "/etc/x", "..\\x", "C:\\x", "a//b", "C:x"])
