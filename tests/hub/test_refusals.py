@@ -2,15 +2,19 @@
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hub_repositories import tiny_files, with_tiny
 from mock_hub import TOKEN, Hub
 from sd_rbee import CheckpointError, DownloadError, InvalidParamsError, ModelNotFoundError
+from sd_rbee.hub import cache
 from sd_rbee.hub.failures import explained
 from sd_rbee.hub.reference import Reference, parse
 from sd_rbee.hub.repository import leads_out
@@ -232,3 +236,29 @@ def test_references(text: str, expected: Reference | None) -> None:
     assert parse(text) == expected
     if expected is not None:
         assert parse(str(expected)) == expected
+
+
+PARTS = st.lists(
+    st.sampled_from(["..", ".", "", "a", "C:", "a..b", "x.safetensors", "~", "\0", "é"]) | st.text(max_size=5)
+)
+PATHS = st.builds(lambda parts, mark: mark.join(parts), PARTS, st.sampled_from("/\\"))
+
+
+@given(PATHS)
+@example("a/../../x")
+def test_no_path_of_a_repository_leads_out_of_it(path: str) -> None:
+    if not leads_out(path):
+        assert os.path.normpath(f"/cache/here/{path}").startswith("/cache/here")
+        assert ".." not in path.replace("\\", "/").split("/")
+
+
+@given(PATHS, PATHS, PATHS)
+@example("a/b", "..", "x.safetensors")
+def test_no_reference_leads_out_of_the_cache(repo: str, revision: str, file: str) -> None:
+    for text in (repo, f"{repo}@{revision}", f"{repo}@{revision}:{file}", f"a/b@{revision}:{file}", f"a/b:{file}"):
+        if reference := parse(text):
+            folder = cache.repository(reference.repo)
+            assert folder.parent == cache.folder()
+            assert len(folder.name.split("--")) == 3
+            for part in (reference.revision, reference.file or "x"):
+                assert os.path.normpath(folder / "refs" / part).startswith(f"{folder / 'refs'}{os.sep}")
