@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from mock_hub import Hub
@@ -79,7 +80,7 @@ def with_model(hub: Hub) -> Hub:
     return hub
 
 
-def with_tiny(hub: Hub, name: str = "bees/tiny", **changes: bytes) -> Hub:
+def with_tiny(hub: Hub, name: str = "bees/tiny", changes: Mapping[str, bytes] | None = None) -> Hub:
     """The hub with a pipeline in its outlines."""
-    hub.add(name, tiny_files() | changes)
+    hub.add(name, {**tiny_files(), **(changes or {})})
     return hub

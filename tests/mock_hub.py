@@ -110,7 +110,8 @@ def mock_hub() -> Iterator[Hub]:
     """A hub without repositories."""
     hub = Hub()
     hosts = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub, host)) for host in ("hub", "files")]
-    hub.url, hub.files_url = (f"http://127.0.0.1:{host.server_port}" for host in hosts)
+    # Two names, as whom a token may be sent to goes by them.
+    hub.url, hub.files_url = f"http://127.0.0.1:{hosts[0].server_port}", f"http://localhost:{hosts[1].server_port}"
     threads = [threading.Thread(target=host.serve_forever, daemon=True) for host in hosts]
     for thread in threads:
         thread.start()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from hub_repositories import MODEL, NEEDED, UNET, model_files, tiny_files, with_model, with_tiny
 from mock_hub import Hub, sha256
+from sd_rbee import CheckpointError, models
 from support import cli
 
 TINY, WEIGHTS = "bees/tiny", "unet/diffusion_pytorch_model.safetensors"
@@ -173,8 +175,9 @@ def test_damage_is_found_and_mended(hub: Hub, tmp_path: Path) -> None:
     assert cli("models", "--verify", env=env).returncode == 0
 
 
-def test_a_damaged_lock_file_is_named(hub: Hub, tmp_path: Path) -> None:
+def test_a_damaged_lock_file_is_named(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     env = with_tiny(hub).env(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
     cli("pull", TINY, env=env)
     [path] = tmp_path.rglob("sd-rbee.lock.json")
     whole = json.loads(path.read_text())
@@ -191,7 +194,9 @@ def test_a_damaged_lock_file_is_named(hub: Hub, tmp_path: Path) -> None:
         json.dumps({**whole, "pulls": [{**entry, "root": "../x"}]}),
     ):
         path.write_text(text)
-        for command in (("pull", TINY), ("models",), ("generate", "x", "--model", TINY)):
-            done = cli(*command, env=env)
-            assert done.returncode == 3
-            assert f"{path} is no lock file of this version; delete it and pull {TINY} again" in done.stderr
+        with pytest.raises(CheckpointError, match=f"{re.escape(str(path))} is no lock file of this version"):
+            models.resolve(TINY)
+    for command in (("pull", TINY), ("models",), ("generate", "x", "--model", TINY)):
+        done = cli(*command, env=env)
+        assert done.returncode == 3
+        assert f"{path} is no lock file of this version; delete it and pull {TINY} again" in done.stderr

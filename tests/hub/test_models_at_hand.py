@@ -13,7 +13,8 @@ from hub_repositories import MODEL, NEEDED, VAE, model_files, vae_files, with_mo
 from mock_hub import Hub
 from sd_rbee import ModelNotFoundError, models
 from sd_rbee.cli.serve import serve
-from sd_rbee.cli.worker_settings import Flags, WorkerSettings, worker_settings
+from sd_rbee.cli.worker_settings import Flags, worker_settings
+from sd_rbee.settings import WorkerSettings
 from support import POLLEN, cli
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,11 @@ print("huggingface_hub" in sys.modules)
 """
 
 
-def lock_of(home: Path, repo: str) -> dict[str, object]:
+def pulls_of(home: Path, repo: str) -> list[dict[str, Any]]:
     """What the lock file says."""
     text = (home / "hub" / f"models--{repo.replace('/', '--')}" / "sd-rbee.lock.json").read_text()
-    content: dict[str, object] = json.loads(text)
-    return content
+    pulls: list[dict[str, Any]] = json.loads(text)["pulls"]
+    return pulls
 
 
 def test_a_model_is_pulled_checked_pinned_and_draws(hub: Hub, tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_a_model_is_pulled_checked_pinned_and_draws(hub: Hub, tmp_path: Path) ->
     assert [line.partition(",")[0] for line in lines[:-1]] == [f"download {path}" for path in hub.paths()]
     assert re.fullmatch(rf"{MODEL} at {commit[:12]}, 22\.\d MB in {len(NEEDED)} files", lines[-1])
 
-    [pull] = lock_of(tmp_path, MODEL)["pulls"]  # type: ignore[misc]
+    [pull] = pulls_of(tmp_path, MODEL)
     assert (pull["commit"], pull["revision"], pull["variant"], pull["root"]) == (commit, "main", "auto", None)
     files = model_files()
     assert pull["files"] == {name: {"size": len(files[name]), "sha256": sha256(files[name])} for name in sorted(NEEDED)}
@@ -158,7 +159,7 @@ def test_variants(hub: Hub, tmp_path: Path) -> None:
     # The choice is kept, and the other one added to the same commit.
     assert pulled("--update", home="none") == {full, *rest}
     assert pulled("--variant", "auto", home="none") == {fp16, full, *rest}
-    [pull] = lock_of(tmp_path / "none", TINY)["pulls"]  # type: ignore[misc]
+    [pull] = pulls_of(tmp_path / "none", TINY)
     assert {fp16, full} < set(pull["files"])
     done = cli("pull", TINY, "--variant", "fp16", env=hub.env(tmp_path / "fp16"))
     assert done.returncode == 3
@@ -204,7 +205,7 @@ def test_single_files(hub: Hub, tmp_path: Path) -> None:
 def test_the_pin_holds_until_update(hub: Hub, tmp_path: Path) -> None:
     env = with_tiny(hub).env(tmp_path)
     first = cli("pull", TINY, "-q", env=env).stdout
-    with_tiny(hub, **{"unet/config.json": b'{"newer": 1}'})
+    with_tiny(hub, changes={"unet/config.json": b'{"newer": 1}'})
     hub.calls.clear()
     assert cli("pull", TINY, env=env).stdout == first
     assert hub.calls == []
@@ -213,7 +214,7 @@ def test_the_pin_holds_until_update(hub: Hub, tmp_path: Path) -> None:
     assert moved.stdout.strip().endswith(new)
     assert f"{TINY} at {new[:12]}, from {Path(first.strip()).name[:12]}, " in moved.stderr
     assert hub.paths() == ["unet/config.json"]
-    [pull] = lock_of(tmp_path, TINY)["pulls"]  # type: ignore[misc]
+    [pull] = pulls_of(tmp_path, TINY)
     assert pull["commit"] == new
     assert cli("pull", TINY, "--update", "-q", env=env).stdout == moved.stdout
 
@@ -221,6 +222,7 @@ def test_the_pin_holds_until_update(hub: Hub, tmp_path: Path) -> None:
 def test_what_others_downloaded_is_used(hub: Hub, tmp_path: Path) -> None:
     env = with_tiny(hub).env(tmp_path)
     theirs = run("-c", f"import huggingface_hub as h; print(h.snapshot_download('{TINY}'))", env=env)
+    assert theirs.returncode == 0, theirs.stderr
     find = f"from sd_rbee import models; print(models.resolve('{TINY}'))"
     assert run("-c", find, env=env).stdout == theirs.stdout
     hub.calls.clear()

@@ -2,15 +2,19 @@
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hub_repositories import tiny_files, with_tiny
 from mock_hub import TOKEN, Hub
 from sd_rbee import CheckpointError, DownloadError, InvalidParamsError, ModelNotFoundError
+from sd_rbee.hub import cache
 from sd_rbee.hub.failures import explained
 from sd_rbee.hub.reference import Reference, parse
 from sd_rbee.hub.repository import leads_out
@@ -105,11 +109,20 @@ def test_offline(hub: Hub, tmp_path: Path) -> None:
     assert hub.calls == []
 
 
-@pytest.mark.parametrize("status", [403, 500])
-def test_other_answers(status: int, hub: Hub, tmp_path: Path) -> None:
-    with_tiny(hub).faults.status["unet/config.json"] = [status] * 6
-    said = refused(TINY, env=hub.env(tmp_path))
-    assert (" forbids it to the token" if status == 403 else f" answered with status {status}") in said
+def test_other_answers(hub: Hub, tmp_path: Path) -> None:
+    with_tiny(hub).faults.status["unet/config.json"] = [403, 418]
+    assert f"{TINY}: {hub.url} forbids it to the token" in refused(TINY, env=hub.env(tmp_path))
+    assert f"{TINY}: {hub.url} answered with status 418" in refused(TINY, env=hub.env(tmp_path))
+
+
+def test_a_hub_that_stays_busy_is_given_up(hub: Hub, tmp_path: Path) -> None:
+    with_tiny(hub).faults.status["unet/config.json"] = [500] * 6
+    at_once = "from sd_rbee.hub import transfer; transfer._SECONDS = 0; from sd_rbee.cli import main; main()"
+    done = run("-c", at_once, "pull", TINY, "-q", env=hub.env(tmp_path))
+    assert done.returncode == 3
+    assert f"{TINY}: {hub.url} answered with status 500; what has come is kept, try again later" in done.stderr
+    assert hub.faults.status["unet/config.json"] == []
+    assert hub.paths().count("unet/config.json") == 6
 
 
 @pytest.mark.parametrize("name", ["../x", "unet/../../x", "/etc/x", "..\\x", "C:\\x", "a//b", "C:x"])
@@ -223,3 +236,29 @@ def test_references(text: str, expected: Reference | None) -> None:
     assert parse(text) == expected
     if expected is not None:
         assert parse(str(expected)) == expected
+
+
+PARTS = st.lists(
+    st.sampled_from(["..", ".", "", "a", "C:", "a..b", "x.safetensors", "~", "\0", "é"]) | st.text(max_size=5)
+)
+PATHS = st.builds(lambda parts, mark: mark.join(parts), PARTS, st.sampled_from("/\\"))
+
+
+@given(PATHS)
+@example("a/../../x")
+def test_no_path_of_a_repository_leads_out_of_it(path: str) -> None:
+    if not leads_out(path):
+        assert os.path.normpath(f"/cache/here/{path}").startswith("/cache/here")
+        assert ".." not in path.replace("\\", "/").split("/")
+
+
+@given(PATHS, PATHS, PATHS)
+@example("a/b", "..", "x.safetensors")
+def test_no_reference_leads_out_of_the_cache(repo: str, revision: str, file: str) -> None:
+    for text in (repo, f"{repo}@{revision}", f"{repo}@{revision}:{file}", f"a/b@{revision}:{file}", f"a/b:{file}"):
+        if reference := parse(text):
+            folder = cache.repository(reference.repo)
+            assert folder.parent == cache.folder()
+            assert len(folder.name.split("--")) == 3
+            for part in (reference.revision, reference.file or "x"):
+                assert os.path.normpath(folder / "refs" / part).startswith(f"{folder / 'refs'}{os.sep}")
