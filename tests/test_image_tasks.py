@@ -195,6 +195,14 @@ def test_what_is_transparent_is_drawn_anew_or_laid_on_white() -> None:
     assert np.array_equal(left[opaque[:, :16]], values(image.convert("RGB"))[:, :16][opaque[:, :16]])
 
 
+def test_what_is_hardly_transparent_is_no_mask() -> None:
+    image = noise(32, 24, "RGBA")
+    image.putalpha(200)
+    with pytest.warns(ChangedImageWarning, match="what is transparent was laid on white"):
+        result = pollen().generate("a robot", image=image, **QUICK)
+    assert result.parameters["task"] == "image-to-image"
+
+
 @quietly
 def test_several_pictures_are_each_laid_over() -> None:
     image, mask = noise(30, 22), blob(30, 22)

@@ -41,11 +41,9 @@ class Layout:
 
     def stand_in(self, size_multiple: int) -> dict[str, memoryview]:
         """Arguments for the engine's `check`: the smallest image, as sizes are checked here."""
-        side = size_multiple
-        image = {"image": memoryview(bytes(3 * side * side)).cast("B", (side, side, 3))}
-        return (
-            {**image, "mask_image": memoryview(bytes(side * side)).cast("B", (side, side))} if self.is_masked else image
-        )
+        size = size_multiple, size_multiple
+        arguments = {"image": to_buffer(Image.new("RGB", size))}
+        return {**arguments, "mask_image": to_buffer(Image.new("L", size))} if self.is_masked else arguments
 
 
 def lay_out(spec: GenerationSpec, size_multiple: int, own_size: Size) -> Layout | None:
@@ -184,7 +182,7 @@ def prepare(spec: GenerationSpec, layout: Layout) -> InitialImage:
             overlay_mask = mask
         elif region is not None:
             overlay_mask = inpaint.rectangle(original.size, region)
-    changes.extend(_describe_resizing(spec, layout, region, scaled_back=overlay_mask is not None))
+    changes.extend(_describe_resizing(layout, region, scaled_back=overlay_mask is not None))
     parameters: dict[str, Any] = {"image_width": original.width, "image_height": original.height}
     if mask is not None:
         parameters |= {name: getattr(spec, name) for name in ONLY_OF_IMAGES if name not in ("image", "mask_image")}
@@ -221,9 +219,7 @@ def _resized(picture: Image.Image, size: Size, region: inpaint.Box | None) -> Im
     return stretch(picture, size) if region is None else fit(picture.crop(region), size)
 
 
-def _describe_resizing(
-    spec: GenerationSpec, layout: Layout, region: inpaint.Box | None, *, scaled_back: bool
-) -> list[str]:
+def _describe_resizing(layout: Layout, region: inpaint.Box | None, *, scaled_back: bool) -> list[str]:
     width, height = layout.drawing
     if region is None:
         size, what = layout.canvas, "the image"

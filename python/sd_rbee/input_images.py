@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sd_rbee.checks import shorten
 from sd_rbee.errors import InvalidParamsError
+from sd_rbee.inpaint import OPAQUE
 from sd_rbee.pixels import from_array
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class InputImage:
         field: What errors call it.
         width: In pixels, upright.
         height: In pixels, upright.
-        is_transparent: Whether any pixel is not opaque.
+        is_transparent: Whether any pixel is rather transparent than opaque.
         digest: SHA-256 of the file that is kept; empty where none is.
     """
 
@@ -101,7 +102,7 @@ class InputImage:
 
     @classmethod
     def _of_picture(cls, field: str, picture: Image.Image) -> "InputImage":
-        transparent = picture.has_transparency_data and _alpha(picture).getextrema()[0] != 255
+        transparent = picture.has_transparency_data and _darkest(_alpha(picture)) < OPAQUE
         return cls(field, *picture.size, transparent, _picture=picture)
 
     @property
@@ -209,6 +210,10 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 def _alpha(picture: Image.Image) -> Image.Image:
     return picture.convert("RGBA").getchannel("A")
+
+
+def _darkest(picture: Image.Image) -> int:
+    return cast("tuple[int, int]", picture.getextrema())[0]
 
 
 class Array(Protocol):

@@ -10,6 +10,7 @@ import pytest
 
 import fidelity
 import needs_torch  # noqa: F401
+import sd_rbee
 from draws import draw, seeds
 from image_tasks import random_mask, random_picture
 from random_models import random_model
@@ -127,3 +128,19 @@ def test_what_is_not_said_is_diffusers_own(seed: int, tmp_path: Path) -> None:
     request = {**_request(seed, _multiple(folder), "ddim"), "num_inference_steps": 25, "strength": None}
     _assert_same_pictures(folder, request)
     _assert_same_pictures(folder, _masked(seed, request))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("in_channels", [_LATENTS, _TOLD])
+@pytest.mark.parametrize("seed", seeds(3))
+def test_a_part_that_is_cropped_to_is_enlarged_drawn_and_put_back(seed: int, in_channels: int, tmp_path: Path) -> None:
+    folder = _write_model(seed, tmp_path / "model", in_channels)
+    random = draw(seed, "padding mask crop")
+    height, width = random.randint(90, 300), random.randint(90, 300)
+    image, mask_image = random_picture(seed, height, width), np.zeros((height, width), np.uint8)
+    mask_image[30:70, 20:80] = random_mask(seed, 40, 60)
+    request = {**_request(seed, _multiple(folder), "ddim"), "num_images_per_prompt": 1}
+    request |= {"image": image, "mask_image": mask_image, "padding_mask_crop": random.randint(0, 32)}
+    ours = sd_rbee.Pipeline.load(folder, "cpu", "f32").generate(**request)
+    (theirs,) = Pipeline(folder).generate(**request)
+    fidelity.assert_same_picture(np.asarray(ours.images[0]), theirs)

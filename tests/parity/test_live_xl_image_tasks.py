@@ -1,5 +1,8 @@
 """Image-to-image and inpainting with SDXL against diffusers' pipelines, live."""
 
+import needs_torch  # noqa: F401
+
+# isort: split
 import functools
 import math
 import unittest.mock
@@ -16,7 +19,6 @@ import transformers
 from PIL import Image
 
 import fidelity
-import needs_torch  # noqa: F401
 from draws import draw, seeds
 from image_tasks import random_mask, random_picture
 from sd_rbee.backend import native

@@ -40,6 +40,7 @@ class Pipeline:
         image: NDArray[np.uint8] | None = None,
         mask_image: NDArray[np.uint8] | None = None,
         strength: float | None = None,
+        padding_mask_crop: int | None = None,
         num_images_per_prompt: int = 1,
         guidance_rescale: float = 0.0,
         eta: float = 0.0,
@@ -67,6 +68,10 @@ class Pipeline:
             else:
                 pipeline = self._of_class(diffusers.StableDiffusionInpaintPipeline)
                 task |= {"mask_image": [Image.fromarray(mask_image)] * num_images_per_prompt, **size}
+                if padding_mask_crop is not None:
+                    # Of lists it cannot find the part to crop to.
+                    (task["image"],), (task["mask_image"],) = task["image"], task["mask_image"]
+                    task |= {"padding_mask_crop": padding_mask_crop}
         pipeline.scheduler = schedulers.create(scheduler, self._config, options)
         saving = StepSaving(
             pipeline,
