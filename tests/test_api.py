@@ -95,12 +95,15 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         guidance_end=0.9,
         deepcache_interval=2,
         deepcache_branch=1,
+        vae_tiling=False,
     )
     assert result.seeds == [5, 6]
     assert [image.size for image in result.images] == [(40, 24)] * 2
     expected = {
         "prompt": "a robot",
         "negative_prompt": "blue",
+        "task": "text-to-image",
+        "strength": None,
         "height": 24,
         "width": 40,
         "num_inference_steps": 3,
@@ -117,6 +120,7 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         "guidance_end": 0.9,
         "deepcache_interval": 2,
         "deepcache_branch": 1,
+        "vae_tiling": False,
         "model": "pollen",
         "vae": None,
         "engine": "native",

@@ -15,6 +15,7 @@ from support import pollen, small
 TREE = {
     "SdRbeeError": Exception,
     "ModelNotFoundError": sd_rbee.SdRbeeError,
+    "DownloadError": sd_rbee.ModelNotFoundError,
     "CheckpointError": sd_rbee.SdRbeeError,
     "InvalidParamsError": sd_rbee.SdRbeeError,
     "DeviceError": sd_rbee.SdRbeeError,
@@ -24,6 +25,7 @@ TREE = {
     "Cancelled": sd_rbee.SdRbeeError,
     "TruncatedPromptWarning": UserWarning,
     "IneffectiveParameterWarning": UserWarning,
+    "ChangedImageWarning": UserWarning,
 }
 
 
@@ -125,6 +127,7 @@ BAD: list[tuple[str, object, str]] = [
     ("guidance_end", math.nan, "nan, allowed is a finite number"),
     ("deepcache_interval", 0, "0, allowed is an int from 1"),
     ("deepcache_interval", 2.0, "float 2.0, allowed is an int"),
+    ("vae_tiling", 1, "int 1, allowed is True, False or None"),
     ("deepcache_branch", -1, "-1, allowed is an int from 0"),
     ("deepcache_branch", 6, "6, allowed is 0 to 5 for this model"),
     ("on_step", 3, "3, allowed is a callable of one argument, or None"),
@@ -181,19 +184,28 @@ def test_the_engines_limit_of_pictures_is_ours() -> None:
         ({"dtype": 32}, InvalidParamsError, "dtype: got int 32"),
         ({"engine": "torch"}, InvalidParamsError, "engine: got torch, allowed is native or candle"),
         ({"engine": "\ud800"}, InvalidParamsError, "engine: got a lone surrogate"),
-        ({"path_or_alias": None}, InvalidParamsError, "model: got NoneType, allowed is an alias or a path"),
+        (
+            {"path_or_alias": None},
+            InvalidParamsError,
+            "model: got NoneType, allowed is an alias, a path or an id of the hub",
+        ),
         ({"path_or_alias": b"pollen"}, InvalidParamsError, "model: got bytes"),
         ({"path_or_alias": ""}, sd_rbee.ModelNotFoundError, "no model ''"),
         (
             {"path_or_alias": "no/such"},
+            sd_rbee.DownloadError,
+            "no/such is no path, and of the hub: no/such is not at hand, and HF_HUB_OFFLINE forbids",
+        ),
+        (
+            {"path_or_alias": "no-such"},
             sd_rbee.ModelNotFoundError,
-            "'no/such': not an alias (at hand: pollen)",
+            "'no-such': not an alias (at hand: pollen) and not an existing folder, nor owner/name of the hub or one of",
         ),
         ({"path_or_alias": "~nobody-at-all/x"}, sd_rbee.ModelNotFoundError, "no model '~nobody-at-all/x'"),
         ({"path_or_alias": "a\0b"}, sd_rbee.ModelNotFoundError, "no model 'a\\x00b'"),
         ({"path_or_alias": "\ud800"}, sd_rbee.ModelNotFoundError, "no model"),
         ({"path_or_alias": "x" * 100_000}, sd_rbee.ModelNotFoundError, "x…'"),
-        ({"path_or_alias": __file__}, sd_rbee.ModelNotFoundError, "is a file, a model is a folder"),
+        ({"path_or_alias": __file__}, sd_rbee.CheckpointError, "tests/test_errors.py: is not a safetensors file"),
         ({"path_or_alias": "/"}, sd_rbee.ModelNotFoundError, "it has no model_index.json"),
     ],
     ids=lambda case: "-".join(case) if isinstance(case, dict) else "",

@@ -32,9 +32,11 @@ def test_an_unbroken_copy_draws_the_same(tmp_path: Path) -> None:
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none", POLLEN / "model_index.json", POLLEN / "unet"):
+    for path in (tmp_path, tmp_path / "none", POLLEN / "unet"):
         with pytest.raises(ModelNotFoundError, match=path.name):
             Pipeline.load(path)
+    with pytest.raises(CheckpointError, match=r"pollen/model_index\.json: is not a safetensors file"):
+        Pipeline.load(POLLEN / "model_index.json")
 
 
 def test_names_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

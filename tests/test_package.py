@@ -11,7 +11,18 @@ import sd_rbee
 from support import POLLEN, run
 
 HERE = Path(sd_rbee.__file__).parent
-HEAVY = ["PIL", "numpy", "click", "rich", "importlib.metadata", "asyncio", "logging", "sd_rbee._native"]
+HEAVY = [
+    "PIL",
+    "numpy",
+    "click",
+    "rich",
+    "huggingface_hub",
+    "httpx2",
+    "importlib.metadata",
+    "asyncio",
+    "logging",
+    "sd_rbee._native",
+]
 
 
 def test_all_is_complete_and_there() -> None:

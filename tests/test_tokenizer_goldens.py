@@ -31,6 +31,15 @@ def test_ids_are_those_of_transformers(name: str, folders: dict[str, Path], gold
     assert wrong == []
 
 
+def test_clips_own_ids_are_those_of_transformers(golden: Callable[[str], Golden]) -> None:
+    tokenizer = native.Tokenizer.clip()
+    cases = [case for case in golden("tokenizer").cases if case["tokenizer"] == "CLIP"]
+    wrong = [ascii(case["text"]) for case in cases if tokenizer.encode(case["text"]) != case["ids"]]
+    assert cases
+    assert wrong == []
+    assert tokenizer.encode("a photo of an astronaut riding a horse") == [320, 1125, 539, 550, 18376, 6765, 320, 4558]
+
+
 def test_prompts_are_cut_and_padded_as_diffusers_does(pollen: native.Pipeline, golden: Callable[[str], Golden]) -> None:
     cases = [case for case in golden("tokenizer").cases if case["tokenizer"] == "pollen"]
     wrong = [ascii(case["text"]) for case in cases if pollen.tokenize(case["text"]) != case["prepared"]]

@@ -40,7 +40,7 @@ def previews(pipe: Pipeline, *, decode: bool = False) -> list[NDArray[np.uint8]]
         if step.preview is not None:
             seen.append(np.asarray(step.preview))
 
-    spec = GenerationSpec("a robot", **small())
+    spec = GenerationSpec.of("a robot", **small())
     pipe.run(spec, on_step=on_step, cancel=native.CancelToken(), preview_every=1, decode_previews=decode)
     return seen
 
@@ -132,13 +132,13 @@ def test_a_preview_of_another_factor_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("load", [lambda **vaes: Pipeline.load(**vaes), lambda **vaes: sd_rbee.generate("", **vaes)])
-def test_folders_that_are_not_there(load: Callable[..., object], tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"vae: no existing folder '.*nowhere'"):
+def test_paths_of_nothing(load: Callable[..., object], tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"vae: no existing path '.*nowhere'"):
         load(vae=tmp_path / "nowhere")
     with pytest.raises(InvalidParamsError, match="vae: got int, allowed is a path"):
         load(vae=7)
     (tmp_path / "file").touch()
-    with pytest.raises(ModelNotFoundError, match="vae: there is no folder at"):
+    with pytest.raises(CheckpointError, match=r"/file: is empty"):
         load(vae=tmp_path / "file")
 
 
@@ -165,7 +165,7 @@ def test_the_command_takes_a_vae(taesd: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["parameters"]["vae"] == "my vae"
     done = draw("--vae", tmp_path / "nowhere")
     assert done.returncode != 0
-    assert "vae: no existing folder" in done.stderr
+    assert "vae: no existing path" in done.stderr
 
 
 def test_the_worker_takes_both(taesd: Path) -> None:
@@ -175,5 +175,5 @@ def test_the_worker_takes_both(taesd: Path) -> None:
 
     assert settings() == (None, None)
     assert settings("--vae", str(POLLEN / "vae"), "--preview-vae", str(taesd)) == (str(POLLEN / "vae"), str(taesd))
-    with pytest.raises(ModelNotFoundError, match="preview_vae: no existing folder"):
+    with pytest.raises(ModelNotFoundError, match="preview_vae: no existing path"):
         settings("--preview-vae", "nowhere/at/all")

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from sd_rbee.backend import CancelToken, Step
     from sd_rbee.errors import (
         Cancelled,
+        ChangedImageWarning,
         CheckpointError,
         DeviceError,
+        DownloadError,
         HiveError,
         IneffectiveParameterWarning,
         InferenceError,
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
         TruncatedPromptWarning,
     )
     from sd_rbee.events import Complete, Event, Progress, Started
-    from sd_rbee.pipeline import Pipeline, generate
+    from sd_rbee.loaded import generate
+    from sd_rbee.pipeline import Pipeline
     from sd_rbee.result import GenerationResult
 
     __version__: str
@@ -34,9 +37,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CancelToken",
     "Cancelled",
+    "ChangedImageWarning",
     "CheckpointError",
     "Complete",
     "DeviceError",
+    "DownloadError",
     "Event",
     "GenerationResult",
     "HiveError",
@@ -59,8 +64,10 @@ _MODULES = {
     "backend": ["CancelToken", "Step"],
     "errors": [
         "Cancelled",
+        "ChangedImageWarning",
         "CheckpointError",
         "DeviceError",
+        "DownloadError",
         "IneffectiveParameterWarning",
         "HiveError",
         "InferenceError",
@@ -71,7 +78,8 @@ _MODULES = {
         "TruncatedPromptWarning",
     ],
     "events": ["Complete", "Event", "Progress", "Started"],
-    "pipeline": ["Pipeline", "generate"],
+    "loaded": ["generate"],
+    "pipeline": ["Pipeline"],
     "result": ["GenerationResult"],
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -2,11 +2,9 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Unpack, final
+from typing import Any, Literal, final
 
 from typing_extensions import Buffer
-
-from sd_rbee.spec import GenerationParameters
 
 __all__ = [
     "CancelToken",
@@ -72,6 +70,8 @@ class Step:
 class Image(Buffer):
     """RGB pixels, uint8, shape (height, width, 3); a read-only buffer, so `numpy.asarray(image)` copies nothing."""
 
+    def __new__(cls, pixels: Buffer) -> Image:
+        """Copies a C-contiguous uint8 buffer of shape (height, width, 3)."""
     @property
     def width(self) -> int: ...
     @property
@@ -168,8 +168,9 @@ class Generation:
     def parameters(self) -> dict[str, Any]:
         """The parameters as they were used, every default filled in.
 
-        Keys: width, height, num_inference_steps, guidance_scale, guidance_rescale, guidance_start, guidance_end,
-        deepcache_interval, deepcache_branch, scheduler, eta, timestep_spacing (None with lcm and tcd),
+        Keys: task (one of `Pipeline.tasks`), strength (None for text-to-image), width, height,
+        num_inference_steps, guidance_scale, guidance_rescale, guidance_start, guidance_end,
+        deepcache_interval, deepcache_branch, vae_tiling, scheduler, eta, timestep_spacing (None with lcm and tcd),
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, rescale_betas_zero_snr.
         """
 
@@ -187,8 +188,14 @@ class Pipeline:
         num_threads: int | None = None,
         vae: str | None = None,
         preview_vae: str | None = None,
+        prediction_type: str | None = None,
+        variant: str | None = None,
     ) -> Pipeline:
-        """`vae` is a folder of an autoencoder to take instead of the model's own, `preview_vae` of one for previews."""
+        """`path` is a folder in diffusers layout or a single file.
+
+        `vae` is an autoencoder to take instead of the model's own, `preview_vae` one for previews; each is a folder or
+        a file.
+        """
     @staticmethod
     def random(shape: str, *, device: str = "auto", dtype: str = "auto", num_threads: int | None = None) -> Pipeline:
         """A model of a published shape with random weights, for measuring; nothing is read or written."""
@@ -200,6 +207,9 @@ class Pipeline:
         prompt: str,
         *,
         negative_prompt: str | None = None,
+        image: Buffer | None = None,
+        mask_image: Buffer | None = None,
+        strength: float | None = None,
         prompt_2: str | None = None,
         negative_prompt_2: str | None = None,
         original_size: tuple[int, int] | None = None,
@@ -226,12 +236,19 @@ class Pipeline:
         guidance_end: float = 1.0,
         deepcache_interval: int = 1,
         deepcache_branch: int = 0,
+        vae_tiling: bool | None = None,
         preview_every: int = 0,
         decode_previews: bool = False,
         on_step: Callable[[Step], object] | None = None,
         cancel: CancelToken | None = None,
-    ) -> Generation: ...
-    def check(self, prompt: str, **parameters: Unpack[GenerationParameters]) -> None:
+    ) -> Generation:
+        """Draws pictures of a prompt; with an image, over it; with a mask too, over that part of it.
+
+        `image` is a C-contiguous uint8 buffer (height, width, 3), its sides multiples of `size_multiple`; pictures are
+        of its size. `mask_image`, (height, width) of that size, is drawn over where it is 128 or more. `strength` is
+        how much is drawn anew, above 0 to 1; None is the model's own for the task.
+        """
+    def check(self, prompt: str, **parameters: object) -> None:
         """Raises what `generate` would raise of its parameters, and computes nothing."""
     @property
     def device(self) -> str: ...
@@ -245,6 +262,9 @@ class Pipeline:
     @property
     def defaults(self) -> dict[str, Any]:
         """The model's own height, width, num_inference_steps, guidance_scale and scheduler."""
+    @property
+    def tasks(self) -> list[Literal["text-to-image", "image-to-image", "inpaint"]]:
+        """What the model can do."""
     @property
     def size_multiple(self) -> int:
         """Height and width must be multiples of this."""
@@ -276,9 +296,9 @@ class Pipeline:
 
         `pooled` (batch, width) and `time_ids` (batch, 6) are SDXL's: both or neither.
         """
-    def vae_decode(self, latents: Buffer) -> Tensor:
+    def vae_decode(self, latents: Buffer, *, tiled: bool = False) -> Tensor:
         """Pixels (batch, 3, height, width), about -1 to 1, from unscaled latents."""
-    def vae_encode(self, pixels: Buffer, *, seed: int | None = None) -> Tensor:
+    def vae_encode(self, pixels: Buffer, *, seed: int | None = None, tiled: bool = False) -> Tensor:
         """Unscaled latents: the mode of the posterior, or a sample of it where a seed is given."""
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]: ...
 
@@ -330,9 +350,12 @@ class Generator:
 
 @final
 class Tokenizer:
-    """CLIP's byte-level BPE, from a folder with tokenizer.json or vocab.json and merges.txt."""
+    """CLIP's byte-level BPE, from a folder with tokenizer.json or vocab.json and merges.txt, or CLIP's own."""
 
     def __new__(cls, folder: str) -> Tokenizer: ...
+    @staticmethod
+    def clip() -> Tokenizer:
+        """CLIP's own vocabulary, which models in a single file are loaded with."""
     def encode(self, text: str) -> list[int]:
         """All ids of the text between begin and end token, not truncated, not padded."""
 

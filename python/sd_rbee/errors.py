@@ -2,6 +2,7 @@
 
 SdRbeeError
 ├── ModelNotFoundError      no model where one was said to be
+│   └── DownloadError       a model of the hub that did not come: no access, no network, no room for it
 ├── CheckpointError         a model that is there but cannot be used
 ├── InvalidParamsError      a parameter out of its range (also a ValueError)
 ├── DeviceError             a device that is absent or unable to do what was asked
@@ -11,6 +12,7 @@ SdRbeeError
 └── Cancelled               the caller asked to stop
 
 UserWarning
+├── ChangedImageWarning          an image was resized or made opaque before it was drawn over
 ├── TruncatedPromptWarning       a prompt was longer than the text encoder's window
 └── IneffectiveParameterWarning  a parameter was given and had no effect
 """
@@ -22,6 +24,10 @@ class SdRbeeError(Exception):
 
 class ModelNotFoundError(SdRbeeError):
     """No model where one was said to be."""
+
+
+class DownloadError(ModelNotFoundError):
+    """A model of the hub that is not at hand and did not come: no access, no network, no room for it."""
 
 
 class CheckpointError(SdRbeeError):
@@ -65,6 +71,10 @@ class HiveError(SdRbeeError):
 
 class Cancelled(SdRbeeError):  # noqa: N818 - asked for by the caller, so not an error of anybody's
     """The caller asked to stop."""
+
+
+class ChangedImageWarning(UserWarning):
+    """An image was resized, made opaque or taken apart before it was drawn over."""
 
 
 class TruncatedPromptWarning(UserWarning):

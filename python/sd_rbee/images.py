@@ -12,9 +12,10 @@ from typing import Any
 from PIL import ExifTags, Image, PngImagePlugin
 
 from sd_rbee.backend import native
+from sd_rbee.checks import shorten
 from sd_rbee.errors import InvalidParamsError
 from sd_rbee.metadata import to_infotext, to_json
-from sd_rbee.spec import shorten
+from sd_rbee.pixels import from_native
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -28,7 +29,7 @@ _JPEG_COMMENT_UNITS = 32_000
 
 def to_pil(image: native.Image, recipe: Mapping[str, Any]) -> Image.Image:
     """The picture as PIL's RGB image, with the recipe in `info` under the names that reading a saved PNG gives."""
-    picture = Image.frombytes("RGB", (image.width, image.height), memoryview(image))
+    picture = from_native(image)
     picture.info = {"parameters": to_infotext(recipe), "sd-rbee": to_json(recipe)}
     return picture
 
@@ -36,7 +37,7 @@ def to_pil(image: native.Image, recipe: Mapping[str, Any]) -> Image.Image:
 def encode_preview(image: native.Image) -> bytes:
     """The picture as a PNG file without a recipe, made quickly."""
     buffer = io.BytesIO()
-    Image.frombytes("RGB", (image.width, image.height), memoryview(image)).save(buffer, "PNG", compress_level=1)
+    from_native(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -7,12 +7,21 @@ import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Literal, Unpack
 
-from sd_rbee import images, metadata, models, streaming, under_way
+from sd_rbee import images, initial_image, metadata, models, streaming, under_way
 from sd_rbee.backend import native
-from sd_rbee.errors import IneffectiveParameterWarning, InferenceError, InvalidParamsError, TruncatedPromptWarning
+from sd_rbee.checks import check_int, check_text, shorten
+from sd_rbee.errors import (
+    ChangedImageWarning,
+    IneffectiveParameterWarning,
+    InferenceError,
+    InvalidParamsError,
+    TruncatedPromptWarning,
+)
 from sd_rbee.events import Event
+from sd_rbee.hub.progress import ProgressBar
 from sd_rbee.result import GenerationResult, describe_truncation
-from sd_rbee.spec import ONLY_OF_XL, GenerationParameters, GenerationSpec, check_int, check_text, shorten
+from sd_rbee.signatures import takes_parameters
+from sd_rbee.spec import ONLY_OF_XL, GenerationParameters, GenerationSpec
 
 Engine = Literal["native", "candle"]
 OnStep = Callable[[native.Step], object]
@@ -20,8 +29,6 @@ OnStep = Callable[[native.Step], object]
 MAX_THREADS = 1024
 
 _log = logging.getLogger("sd_rbee")
-_loaded: dict[tuple[str | int | None, ...], "Pipeline"] = {}
-_loading = threading.Lock()
 
 
 class Pipeline:
@@ -44,11 +51,17 @@ class Pipeline:
         *,
         vae: str | os.PathLike[str] | None = None,
         preview_vae: str | os.PathLike[str] | None = None,
+        prediction_type: str | None = None,
+        variant: str | None = None,
+        download: bool = True,
+        progress: bool = True,
     ) -> "Pipeline":
         """Loads a model.
 
         Args:
-            path_or_alias: A folder in diffusers layout, or the alias of a model at hand.
+            path_or_alias: A folder in diffusers layout, a `.safetensors` file that holds a whole model, an alias, or
+                `owner/name` of the Hugging Face hub, which may have `@revision` behind it; `models.resolve` has the
+                rules.
             device: cpu, cuda:0, metal:0 …; auto takes the best one that there is.
             dtype: f32, f16, bf16 or int8; auto is the device's best. On the CPU it is what products are made of: f32,
                 bf16, or int8 in the UNet's linear layers. auto takes bf16 there where the CPU multiplies it faster and
@@ -57,106 +70,68 @@ class Pipeline:
             engine: `native` is ours, `candle` the reference that it is compared with, which takes only f32 on the CPU.
             num_threads: Threads that compute, 1 to 1024; None takes what SD_RBEE_THREADS says, else one for each core
                 that the process may use. A picture has the same bits on any number.
-            vae: Folder of an AutoencoderKL or AutoencoderTiny in diffusers layout, taken instead of the model's own.
-            preview_vae: Folder of one, an AutoencoderTiny best, that decodes previews which would else be estimates.
+            vae: An AutoencoderKL or AutoencoderTiny, as a folder in diffusers layout, a `.safetensors` file, an alias
+                or an id of the hub, taken instead of the model's own.
+            preview_vae: One, an AutoencoderTiny best, that decodes previews which would else be estimates.
+            prediction_type: What the UNet predicts, `epsilon`, `v_prediction` or `sample`; None takes what the model
+                says. A file of Stable Diffusion 2 may not say it, and then a norm of the UNet tells.
+            variant: Which weights of a folder are preferred where a component has several, such as `fp16`. None prefers
+                those without a variant, which are of full precision.
+            download: Whether what is not at hand is downloaded from the hub, once: afterwards the network is not asked.
+            progress: Whether a bar on stderr shows that.
 
         Raises:
             ModelNotFoundError: There is no such model, or no such folder.
+            DownloadError: There is, on the hub, and it did not come.
             CheckpointError: The model's files cannot be used.
             DeviceError: The device is absent.
             InvalidParamsError: An argument that means nothing.
         """
-        folder = models.resolve(path_or_alias)
         options = {"device": device, "dtype": dtype, "engine": engine}
         for field, value in options.items():
             check_text(field, value)
-        _check_threads(num_threads)
-        vae_folder = None if vae is None else models.component("vae", vae)
-        preview_folder = None if preview_vae is None else models.component("preview_vae", preview_vae)
+        for field, given in (("prediction_type", prediction_type), ("variant", variant)):
+            if given is not None:
+                check_text(field, given)
+        check_threads(num_threads)
+        on_progress = ProgressBar() if progress else None
+        folder = models.resolve(path_or_alias, download=download, on_progress=on_progress)
+        vae_path, preview_path = (
+            None if path is None else models.component(field, path, download=download, on_progress=on_progress)
+            for field, path in (("vae", vae), ("preview_vae", preview_vae))
+        )
         loaded = native.Pipeline.load(
             str(folder),
             **options,
             num_threads=num_threads,
-            vae=None if vae_folder is None else str(vae_folder),
-            preview_vae=None if preview_folder is None else str(preview_folder),
+            vae=None if vae_path is None else str(vae_path),
+            preview_vae=None if preview_path is None else str(preview_path),
+            prediction_type=prediction_type,
+            variant=variant,
         )
         chosen = " as auto" if dtype == "auto" else ""
         place = f"{loaded.device} in {loaded.dtype}{chosen}"
         _log.info("%s on %s, num_threads %d, engine %s", path_or_alias, place, loaded.num_threads, loaded.engine)
         for residency in loaded.residency:
             _log.info("%s", residency)
-        return cls(loaded, models.name(path_or_alias), None if vae_folder is None else vae_folder.resolve().name)
+        return cls(loaded, models.name(path_or_alias), None if vae is None else models.name(vae))
 
+    @takes_parameters
     def generate(
         self,
         prompt: str,
         *,
-        negative_prompt: str | None = None,
-        prompt_2: str | None = None,
-        negative_prompt_2: str | None = None,
-        original_size: tuple[int, int] | None = None,
-        crops_coords_top_left: tuple[int, int] | None = None,
-        target_size: tuple[int, int] | None = None,
-        negative_original_size: tuple[int, int] | None = None,
-        negative_crops_coords_top_left: tuple[int, int] | None = None,
-        negative_target_size: tuple[int, int] | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        guidance_rescale: float = 0.0,
-        num_images_per_prompt: int = 1,
-        seed: int | None = None,
-        scheduler: str | None = None,
-        eta: float = 0.0,
-        timestep_spacing: str | None = None,
-        use_karras_sigmas: bool | None = None,
-        use_exponential_sigmas: bool | None = None,
-        use_beta_sigmas: bool | None = None,
-        rescale_betas_zero_snr: bool | None = None,
-        guidance_start: float = 0.0,
-        guidance_end: float = 1.0,
-        deepcache_interval: int = 1,
-        deepcache_branch: int = 0,
         on_step: OnStep | None = None,
         cancel: native.CancelToken | None = None,
+        **parameters: Unpack[GenerationParameters],
     ) -> GenerationResult:
         """Draws pictures; what is None is the model's own default.
 
         Args:
             prompt: What to draw.
-            negative_prompt: What to keep away from. SDXL draws without it from zeros, not from the empty prompt.
-            prompt_2: What SDXL's second text encoder reads; the prompt if None.
-            negative_prompt_2: The same of the negative prompt.
-            original_size: Height and width that SDXL believes its training picture had; the picture's own if None.
-                Small ones give blurred pictures.
-            crops_coords_top_left: Top and left at which it believes that picture to be cropped; (0, 0) if None.
-            target_size: Height and width that it believes to be asked for; the picture's own if None.
-            negative_original_size: `original_size` of the negative prompt; together with `negative_target_size`.
-            negative_crops_coords_top_left: `crops_coords_top_left` of the negative prompt.
-            negative_target_size: `target_size` of the negative prompt.
-            height: In pixels, a multiple of `size_multiple`.
-            width: In pixels, a multiple of `size_multiple`.
-            num_inference_steps: Sampling steps.
-            guidance_scale: How closely to follow the prompt; 1 or less turns guidance off.
-            guidance_rescale: How much of the contrast that guidance adds is taken back, 0 to 1 (Lin et al. 2023).
-            num_images_per_prompt: How many pictures.
-            seed: Of the first picture, 0 to 2**64 - 1; picture i has seed + i. None chooses one at random.
-            scheduler: ddim, euler, dpm++-2m …; `schedulers` has all.
-            eta: Noise that ddim and tcd add at each step, 0 to 1.
-            timestep_spacing: leading, trailing or linspace; not for lcm and tcd.
-            use_karras_sigmas: Whether the noise levels are those of Karras et al. This, the next two: for euler, heun,
-                lms, unipc and both dpm++, and only one of them.
-            use_exponential_sigmas: Whether the logarithms of the noise levels are evenly spaced.
-            use_beta_sigmas: Whether the noise levels are quantiles of a beta distribution (Lee et al. 2024).
-            rescale_betas_zero_snr: Whether the last training timestep has no signal at all (Lin et al. 2023), as some
-                v-prediction models expect; not for heun, lms and pndm.
-            guidance_start: Fraction of the steps before the first with guidance; a step without costs half.
-            guidance_end: Fraction of the steps up to the last with guidance.
-            deepcache_interval: The inner blocks of the UNet run at every so many steps alone (DeepCache); 1 is always.
-            deepcache_branch: The skip connection inside of which blocks count as inner, 0 the outermost.
             on_step: Called with each finished unit of work on this thread; what it raises ends the generation.
             cancel: A token that ends the generation within a step when it is cancelled.
+            **parameters: Those of `GenerationParameters`.
 
         Raises:
             InvalidParamsError: An argument of the wrong type or out of its range.
@@ -165,38 +140,10 @@ class Pipeline:
             Cancelled: `cancel` was set.
             InferenceError: The computation failed.
         """
-        spec = GenerationSpec(
-            prompt,
-            negative_prompt=negative_prompt,
-            prompt_2=prompt_2,
-            negative_prompt_2=negative_prompt_2,
-            original_size=original_size,
-            crops_coords_top_left=crops_coords_top_left,
-            target_size=target_size,
-            negative_original_size=negative_original_size,
-            negative_crops_coords_top_left=negative_crops_coords_top_left,
-            negative_target_size=negative_target_size,
-            height=height,
-            width=width,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_rescale=guidance_rescale,
-            num_images_per_prompt=num_images_per_prompt,
-            seed=seed,
-            scheduler=scheduler,
-            eta=eta,
-            timestep_spacing=timestep_spacing,
-            use_karras_sigmas=use_karras_sigmas,
-            use_exponential_sigmas=use_exponential_sigmas,
-            use_beta_sigmas=use_beta_sigmas,
-            rescale_betas_zero_snr=rescale_betas_zero_snr,
-            guidance_start=guidance_start,
-            guidance_end=guidance_end,
-            deepcache_interval=deepcache_interval,
-            deepcache_branch=deepcache_branch,
-        )
-        return self._generate(spec, _check_callback(on_step), _check_token(cancel))
+        spec = GenerationSpec.of(prompt, **parameters)
+        return self.run_and_warn(spec, check_callback(on_step), check_token(cancel))
 
+    @takes_parameters
     def stream(
         self,
         prompt: str,
@@ -210,10 +157,11 @@ class Pipeline:
         within a step. Errors are raised from the iterator, those of the arguments at once. What `generate` warns of is
         told by the result alone: there is no line of the caller's to point at.
         """
-        spec = GenerationSpec(prompt, **parameters)
-        token = _check_token(cancel) or native.CancelToken()
+        spec = GenerationSpec.of(prompt, **parameters)
+        token = check_token(cancel) or native.CancelToken()
         return streaming.stream(lambda *hooks: self._run(spec, *hooks), token, spec.num_images_per_prompt)
 
+    @takes_parameters
     def astream(
         self,
         prompt: str,
@@ -222,18 +170,18 @@ class Pipeline:
         **parameters: Unpack[GenerationParameters],
     ) -> AsyncGenerator[Event, None]:
         """`stream` for `async for`; the event loop stays free."""
-        spec = GenerationSpec(prompt, **parameters)
-        token = _check_token(cancel) or native.CancelToken()
+        spec = GenerationSpec.of(prompt, **parameters)
+        token = check_token(cancel) or native.CancelToken()
         return streaming.astream(lambda *hooks: self._run(spec, *hooks), token, spec.num_images_per_prompt)
 
     @property
     def model(self) -> str:
-        """The model's alias, or its folder's name."""
+        """The model's alias, its id of the hub, or the name of its folder or its file."""
         return self._model
 
     @property
     def vae(self) -> str | None:
-        """The name of the folder that the VAE is from; None for the model's own."""
+        """Name of the folder or the file that the VAE is from, its alias or id of the hub; None for the model's own."""
         return self._vae
 
     @property
@@ -262,6 +210,11 @@ class Pipeline:
         return self._native.defaults
 
     @property
+    def tasks(self) -> list[Literal["text-to-image", "image-to-image", "inpaint"]]:
+        """What the model can do."""
+        return self._native.tasks
+
+    @property
     def size_multiple(self) -> int:
         """Height and width must be multiples of this."""
         return self._native.size_multiple
@@ -285,27 +238,40 @@ class Pipeline:
         place = f"{self.device} in {self.dtype}, num_threads {self.num_threads}"
         return f"<Pipeline {self.model} on {place}, engine {self.engine}>"
 
-    def _generate(
+    def run_and_warn(
         self, spec: GenerationSpec, on_step: OnStep | None, cancel: native.CancelToken | None
     ) -> GenerationResult:
-        """`_run` for a function that users call: warnings point at their line."""
+        """`run` for a function that users call: warnings point at their line."""
         result = self._run(spec, on_step, cancel or native.CancelToken())
         for cut in result.truncations:
             warnings.warn(describe_truncation(cut), TruncatedPromptWarning, stacklevel=3)
         for text in result.warnings:
-            warnings.warn(text, IneffectiveParameterWarning, stacklevel=3)
+            category = ChangedImageWarning if text in result.image_changes else IneffectiveParameterWarning
+            warnings.warn(text, category, stacklevel=3)
         return result
 
     def _run(self, spec: GenerationSpec, on_step: OnStep | None, cancel: native.CancelToken) -> GenerationResult:
         return self.run(spec, on_step=on_step, cancel=cancel)
 
+    def lay_out(self, spec: GenerationSpec) -> initial_image.Layout | None:
+        """The sizes of a generation that begins with an image; None for one that does not.
+
+        Raises:
+            InvalidParamsError: A size that cannot be drawn, or what has no meaning without an image or a mask.
+        """
+        own_size = self.defaults["width"], self.defaults["height"]
+        return initial_image.lay_out(spec, self.size_multiple, own_size)
+
     def check(self, spec: GenerationSpec) -> None:
-        """Finds out whether the model can do what is asked, without doing it.
+        """Finds out whether the model can do what is asked, without doing it; an image is not decoded.
 
         Raises:
             InvalidParamsError: A value out of its range.
         """
-        self._native.check(**spec.arguments())
+        layout, arguments = self.lay_out(spec), spec.arguments()
+        if layout is not None:
+            arguments |= {"height": None, "width": None, **layout.stand_in(self.size_multiple)}
+        self._native.check(**arguments)
 
     def run(
         self,
@@ -333,11 +299,15 @@ class Pipeline:
         """
         if getattr(self._of_thread, "drawing", False):
             raise InferenceError("on_step drew with the pipeline that called it, which would wait for itself for ever")
+        layout, arguments = self.lay_out(spec), spec.arguments()
+        initial = None if layout is None else initial_image.prepare(spec, layout)
+        if initial is not None:
+            arguments |= {"height": None, "width": None, **initial.arguments}
         self._of_thread.drawing = True
         try:
             with under_way.until_exit(cancel):
                 made = self._native.generate(
-                    **spec.arguments(),
+                    **arguments,
                     on_step=on_step,
                     cancel=cancel,
                     preview_every=preview_every,
@@ -352,6 +322,7 @@ class Pipeline:
             "negative_prompt": spec.negative_prompt,
             **{name: value for name in ONLY_OF_XL if (value := getattr(spec, name)) is not None},
             **made.parameters,
+            **({} if initial is None else initial.parameters),
             "model": self.model,
             "vae": self.vae,
             "engine": self.engine,
@@ -360,6 +331,9 @@ class Pipeline:
             "version": native.__version__,
         }
         pixels, seeds = made.images, made.seeds
+        changes = [] if initial is None else initial.changes
+        if initial is not None:
+            pixels = [initial.finish(image) for image in pixels]
         recipes = [metadata.recipe(parameters, seed=seed, image=index) for index, seed in enumerate(seeds)]
         return GenerationResult(
             images=[images.to_pil(image, recipe) for image, recipe in zip(pixels, recipes, strict=True)],
@@ -368,69 +342,27 @@ class Pipeline:
             timings=made.timings,
             peak_memory=made.peak_memory,
             truncations=made.truncations,
-            warnings=made.warnings,
+            warnings=[*changes, *(() if layout is None else layout.warnings), *made.warnings],
+            image_changes=changes,
             residency_events=made.residency_events,
             parameters=parameters,
         )
 
 
-def generate(
-    prompt: str,
-    *,
-    model: str | os.PathLike[str] = models.DEFAULT,
-    device: str = "auto",
-    dtype: str = "auto",
-    engine: Engine = "native",
-    num_threads: int | None = None,
-    vae: str | os.PathLike[str] | None = None,
-    on_step: OnStep | None = None,
-    cancel: native.CancelToken | None = None,
-    **parameters: Unpack[GenerationParameters],
-) -> GenerationResult:
-    """Draws pictures with a model that stays loaded until the process ends.
-
-    Arguments are `Pipeline.load`'s and `Pipeline.generate`'s.
-
-    For a model whose memory is to be given back, use `Pipeline.load` and drop it.
-    """
-    # Before the seconds that loading may take.
-    spec, on_step, cancel = GenerationSpec(prompt, **parameters), _check_callback(on_step), _check_token(cancel)
-    return _shared(model, device, dtype, engine, num_threads, vae)._generate(spec, on_step, cancel)
-
-
-def _shared(
-    model: str | os.PathLike[str],
-    device: str,
-    dtype: str,
-    engine: Engine,
-    num_threads: int | None,
-    vae: str | os.PathLike[str] | None,
-) -> Pipeline:
-    key = (
-        str(models.resolve(model)),
-        check_text("device", device),
-        check_text("dtype", dtype),
-        check_text("engine", engine),
-        _check_threads(num_threads),
-        None if vae is None else str(models.component("vae", vae)),
-    )
-    with _loading:
-        if key not in _loaded:
-            _loaded[key] = Pipeline.load(model, device, dtype, engine, num_threads, vae=vae)
-        return _loaded[key]
-
-
-def _check_threads(num_threads: int | None) -> int | None:
+def check_threads(num_threads: int | None) -> int | None:
+    """The number as `Pipeline.load` takes it."""
     return None if num_threads is None else check_int("num_threads", num_threads, MAX_THREADS + 1)
 
 
-def _check_callback(on_step: OnStep | None) -> OnStep | None:
+def check_callback(on_step: OnStep | None) -> OnStep | None:
+    """The callback, if it can be called."""
     if on_step is not None and not callable(on_step):
         raise InvalidParamsError("on_step", shorten(on_step), "a callable of one argument, or None")
     return on_step
 
 
-def _check_token(cancel: native.CancelToken | None) -> native.CancelToken | None:
+def check_token(cancel: native.CancelToken | None) -> native.CancelToken | None:
+    """The token, if it is one."""
     if cancel is not None and not isinstance(cancel, native.CancelToken):
         raise InvalidParamsError("cancel", shorten(cancel), "a CancelToken, or None")
     return cancel

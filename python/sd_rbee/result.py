@@ -9,7 +9,7 @@ from PIL import Image
 
 from sd_rbee import images as files
 from sd_rbee.backend import native
-from sd_rbee.spec import shorten
+from sd_rbee.checks import shorten
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class GenerationResult:
         peak_memory: The most bytes, the model's own included, in use at one time in each phase: the text encoder
             computes in encode, the UNet in denoise, the VAE in decode.
         truncations: Prompts that were longer than the model can read, and what it did not see.
-        warnings: What was given and had no effect, in words.
+        warnings: What was given and had no effect, and how an image was changed to be drawn over, in words.
+        image_changes: The second part of them.
         residency_events: What moved or grew in memory since the model was loaded; empty when nothing did.
         parameters: Everything that was used, defaults filled in.
     """
@@ -36,12 +37,13 @@ class GenerationResult:
     peak_memory: dict[str, int]
     truncations: list[native.Truncation]
     warnings: list[str]
+    image_changes: list[str]
     residency_events: list[str]
     parameters: dict[str, Any]
 
     @property
     def notes(self) -> list[str]:
-        """What was cut off or had no effect, in words."""
+        """What was cut off, changed or had no effect, in words."""
         return [*map(describe_truncation, self.truncations), *self.warnings]
 
     def save(self, path: str | os.PathLike[str]) -> list[Path]:

@@ -47,14 +47,16 @@ class WorkerSettings:
 
     Attributes:
         worker_id: Its name at the hive.
-        model: Alias or folder.
+        model: Alias, folder or file.
         model_ref: What the hive calls the model.
         model_version: What the seed calls it: v1-5, v2-1 …, or the model's own name.
         device: As `Pipeline.load` takes it.
         dtype: As `Pipeline.load` takes it.
         num_threads: As `Pipeline.load` takes it.
-        vae: Folder of a VAE, as `Pipeline.load` takes it.
-        preview_vae: Folder of a VAE, as `Pipeline.load` takes it.
+        vae: As `Pipeline.load` takes it.
+        preview_vae: As `Pipeline.load` takes it.
+        prediction_type: As `Pipeline.load` takes it.
+        variant: As `Pipeline.load` takes it.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         token: Bearer token that protected routes ask for, and that calls out carry; None asks for none.
@@ -78,6 +80,8 @@ class WorkerSettings:
     num_threads: int | None = None
     vae: str | None = None
     preview_vae: str | None = None
+    prediction_type: str | None = None
+    variant: str | None = None
     host: str = "127.0.0.1"
     port: int = 8081
     token: str | None = None

@@ -203,9 +203,21 @@ pub fn resident_bytes() -> Option<u64> {
     proc_bytes("/proc/self/status", "VmRSS:")
 }
 
-/// Memory of the machine that a new allocation may take, in bytes; none where the system does not tell.
+/// Memory that a new allocation may take, of the machine and of the control group that this process is in, in bytes;
+/// none where the system does not tell.
 pub fn available_bytes() -> Option<u64> {
-    proc_bytes("/proc/meminfo", "MemAvailable:")
+    let machine = proc_bytes("/proc/meminfo", "MemAvailable:")?;
+    Some(group_bytes().map_or(machine, |group| group.min(machine)))
+}
+
+/// What the control group (version 2) leaves, as a container sees its own; pages of files that it can drop count as left.
+fn group_bytes() -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let limit: u64 = read("memory.max")?.trim().parse().ok()?;
+    let used: u64 = read("memory.current")?.trim().parse().ok()?;
+    let statistics = read("memory.stat").unwrap_or_default();
+    let droppable = statistics.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+    Some((limit + droppable.unwrap_or(0)).saturating_sub(used).min(limit))
 }
 
 /// The number of `field`, which Linux gives in KiB.

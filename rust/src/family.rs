@@ -2,28 +2,30 @@
 
 mod published;
 
-use std::path::Path;
+use serde_json::Value;
 
-use serde_json::{Value, json};
-
-use crate::checkpoint::ModelFolder;
+use crate::checkpoint::ModelFiles;
 use crate::error::{Error, Result};
-use crate::files;
-use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, HiddenState, UNet2DConditionConfig};
-use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
-use crate::schedulers::SchedulerConfig;
+use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, HiddenState, TILE_SIDE, UNet2DConditionConfig};
+use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS, Task};
+use crate::schedulers::{PredictionType, SchedulerConfig};
 pub use published::Published;
 
-/// Most bytes of a file that says a few numbers.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// First width of a UNet from which on products may be of bf16: that of the published models.
 const BF16_WIDTH: usize = 320;
 /// Steps of a model that does not say better, as in diffusers' pipelines.
 const DEFAULT_STEPS: usize = 50;
 /// Steps of a model that was distilled to need few.
 const DISTILLED_STEPS: usize = 4;
-/// Pipelines of these classes are read.
-const CLASSES: [&str; 2] = ["StableDiffusionPipeline", "StableDiffusionXLPipeline"];
+/// Pipelines of these classes are read. Which one a model names decides nothing: its UNet says what it can do.
+const CLASSES: [&str; 6] = [
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusionXLInpaintPipeline",
+];
 
 /// What the text encoders, the UNet and the sizes of a model belong to. Found from the UNet's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,14 @@ impl Family {
         match self {
             Self::StableDiffusion => 7.5,
             Self::StableDiffusionXl => 5.0,
+        }
+    }
+
+    /// How much is drawn anew of a picture, and of one with a mask, as in diffusers' pipelines of the family.
+    fn strengths(self) -> (f64, f64) {
+        match self {
+            Self::StableDiffusion => (0.8, 1.0),
+            Self::StableDiffusionXl => (0.3, 0.9999),
         }
     }
 
@@ -92,40 +102,48 @@ pub struct StableDiffusion {
 }
 
 impl StableDiffusion {
-    /// Reads all configurations of `folder` and checks that they fit together; `vae` takes the place of its own.
+    /// Reads all configurations of `files` and checks that they fit together; `vae` and `prediction_type` take
+    /// the place of its own.
     ///
     /// A `generation_config.json` beside `model_index.json` may set `num_inference_steps` and `guidance_scale`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a pipeline of another kind, and for what is absurd, unsupported or contradictory.
-    pub fn from_folder(folder: &ModelFolder, vae: Option<AutoencoderConfig>) -> Result<Self> {
-        if !CLASSES.contains(&folder.class_name()) {
+    pub fn from_files(
+        files: &ModelFiles,
+        vae: Option<AutoencoderConfig>,
+        prediction_type: Option<PredictionType>,
+    ) -> Result<Self> {
+        if !CLASSES.contains(&files.class_name()) {
             return Err(Error::Checkpoint(format!(
-                "model_index.json: the pipeline is {}, supported are {}",
-                folder.class_name(),
+                "{}: the pipeline is {}, supported are {}",
+                files.shown(),
+                files.class_name(),
                 CLASSES.join(", ")
             )));
         }
-        let has_second = folder.has("text_encoder_2");
-        if has_second && !folder.has("text_encoder") {
+        let has_second = files.has("text_encoder_2");
+        if has_second && !files.has("text_encoder") {
             return Err(Error::Checkpoint(
                 "model_index.json: the model has no text_encoder, as refiners have none; only base models are read"
                     .into(),
             ));
         }
+        let mut scheduler = SchedulerConfig::parse(&files.scheduler_config()?)?;
+        scheduler.prediction_type = prediction_type.unwrap_or(scheduler.prediction_type);
         let configs = Configs {
-            text_encoder: folder.config("text_encoder")?,
-            text_encoder_2: has_second.then(|| folder.config("text_encoder_2")).transpose()?,
-            unet: folder.config("unet")?,
+            text_encoder: files.config("text_encoder")?,
+            text_encoder_2: has_second.then(|| files.config("text_encoder_2")).transpose()?,
+            unet: files.config("unet")?,
             vae: match vae {
                 Some(vae) => vae,
-                None => AutoencoderConfig::from_json("vae", folder.component_class("vae"), &folder.config("vae")?)?,
+                None => AutoencoderConfig::from_json("vae", files.component_class("vae"), &files.config("vae")?)?,
             },
-            scheduler: SchedulerConfig::parse(&folder.scheduler_config()?)?,
-            force_zeros_for_empty_prompt: folder.flag("force_zeros_for_empty_prompt", true)?,
+            scheduler,
+            force_zeros_for_empty_prompt: files.flag("force_zeros_for_empty_prompt", true)?,
         };
         let mut model = Self::from_configs(configs)?;
-        model.defaults = generation_config(folder.path(), model.defaults)?;
+        model.defaults = generation_config(&files.generation_config()?, model.defaults)?;
         Ok(model)
     }
 
@@ -149,7 +167,7 @@ impl StableDiffusion {
             Family::StableDiffusion => scheduler.mended_for_stable_diffusion(),
             Family::StableDiffusionXl => scheduler,
         };
-        agree(("unet: in_channels", unet.in_channels), ("vae: latent_channels", vae.latent_channels()))?;
+        let tasks = tasks(unet.in_channels, vae.latent_channels())?;
         agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels()))?;
         let side = unet.sample_size * vae.factor();
         if side > MAX_SIDE {
@@ -168,6 +186,9 @@ impl StableDiffusion {
             guidance_scale: if distilled { 0.0 } else { family.guidance_scale() },
             deepcache_branches: unet.deepcache_branches(),
             has_vae_tiles: true,
+            tasks,
+            image_to_image_strength: family.strengths().0,
+            inpaint_strength: family.strengths().1,
         };
         let force_zeros_for_empty_prompt = configs.force_zeros_for_empty_prompt && family == Family::StableDiffusionXl;
         Ok(Self { family, text_encoder, text_encoder_2, force_zeros_for_empty_prompt, unet, vae, scheduler, defaults })
@@ -202,14 +223,54 @@ impl StableDiffusion {
         (self.vae.latent_channels(), height / self.vae.factor(), width / self.vae.factor())
     }
 
-    /// [`StableDiffusion::decode_bytes`] in tiles.
-    pub fn tiled_decode_bytes(&self, height: usize, width: usize) -> u64 {
-        self.decode_bytes(height.min(512), width.min(512))
+    /// [`StableDiffusion::decode_bytes`] and [`StableDiffusion::encode_bytes`] in tiles.
+    pub fn tiled_bytes(&self, height: usize, width: usize) -> u64 {
+        let (tile, whole) = self.vae.tiled_channels();
+        let of_tile = TILE_SIDE + TILE_SIDE / 8;
+        let positions = tile * height.min(of_tile) * width.min(of_tile) + (whole * (height * width) as f64) as usize;
+        (positions * size_of::<f32>()) as u64
     }
 
-    /// Bytes that the decoder's widest activations take at this size, about, when computing in f32.
+    /// Says that no picture can be encoded, for the reason `why`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where nothing is left that the model can do.
+    pub fn leave_out_images(&mut self, why: &str) -> Result<()> {
+        if !self.defaults.tasks.contains(&Task::TextToImage) {
+            return Err(Error::Checkpoint(format!("vae: {why}, and this model takes nothing but pictures")));
+        }
+        self.defaults.tasks = &[Task::TextToImage];
+        Ok(())
+    }
+
+    /// Channels that the UNet takes behind the latents: none, or the mask and the latents of what it leaves.
+    pub fn inpainting_channels(&self) -> usize {
+        self.unet.in_channels - self.vae.latent_channels()
+    }
+
+    /// Bytes that the encoder's activations take at this size, about, beside small ones.
+    pub fn encode_bytes(&self, height: usize, width: usize) -> u64 {
+        4 * (self.vae.encoder_width() * height * width * size_of::<f32>()) as u64
+    }
+
+    /// Bytes that the decoder's activations take at this size, about, beside small ones.
     pub fn decode_bytes(&self, height: usize, width: usize) -> u64 {
-        4 * (self.vae.widest() * height * width * size_of::<f32>()) as u64
+        (self.vae.decoder_channels() * height * width * size_of::<f32>()) as u64
+    }
+}
+
+/// What a UNet of so many channels does with latents of so many.
+fn tasks(in_channels: usize, latent_channels: usize) -> Result<&'static [Task]> {
+    let inpaints = 2 * latent_channels + 1;
+    if in_channels == latent_channels {
+        Ok(&Task::ALL)
+    } else if in_channels == inpaints {
+        Ok(&[Task::Inpaint])
+    } else {
+        Err(Error::Checkpoint(format!(
+            "unet: in_channels is {in_channels}, but vae: latent_channels is {latent_channels}, \
+             which takes {latent_channels} or, to inpaint, {inpaints}"
+        )))
     }
 }
 
@@ -247,10 +308,8 @@ fn check_text_encoders(
     }
 }
 
-fn generation_config(folder: &Path, defaults: Defaults) -> Result<Defaults> {
-    const NAME: &str = "generation_config.json";
-    let value = files::read_optional_json(&folder.join(NAME), NAME, MAX_CONFIG_BYTES)?.unwrap_or_else(|| json!({}));
-    let fields = Fields::new(NAME, &value)?;
+fn generation_config(value: &Value, defaults: Defaults) -> Result<Defaults> {
+    let fields = Fields::new("generation_config.json", value)?;
     Ok(Defaults {
         num_inference_steps: fields.size("num_inference_steps", defaults.num_inference_steps, 1..=MAX_STEPS)?,
         guidance_scale: fields.number("guidance_scale", defaults.guidance_scale, 0.0..=MAX_GUIDANCE)?,

@@ -20,6 +20,10 @@ use vocabulary::Vocabulary;
 
 /// The largest window that ids are prepared for; CLIP's is 77.
 const MAX_WINDOW: usize = 1 << 16;
+/// The token that ends a text, and fills the window of CLIP's own text encoder.
+pub const CLIP_PAD: &str = special::EOS;
+/// The token that fills the window of OpenCLIP's text encoders in Stable Diffusion; its id is 0.
+pub const OPEN_CLIP_PAD: &str = "!";
 /// CLIP's words: special tokens, English contractions, runs of letters, single digits, runs of anything else.
 const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
@@ -69,12 +73,21 @@ impl ClipTokenizer {
         Self::new(vocabulary, &special)
     }
 
+    /// CLIP's own tokenizer, for models that bring none. `pad` fills the window: [`CLIP_PAD`]
+    /// with CLIP's own text encoder, [`OPEN_CLIP_PAD`] with OpenCLIP's.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if `pad` is not in the vocabulary.
+    pub fn clip(pad: &str) -> Result<Self> {
+        Self::new(Vocabulary::clip(), &SpecialTokens::clip(pad))
+    }
+
     /// A tokenizer without merges, for models that were never taught any words: each byte of a text is a token.
     ///
     /// # Errors
     /// None, unless the encoder cannot be built.
     pub fn of_bytes() -> Result<Self> {
-        Self::new(Vocabulary::of_bytes(), &SpecialTokens::clip())
+        Self::new(Vocabulary::of_bytes(), &SpecialTokens::clip(special::EOS))
     }
 
     fn new(vocabulary: Vocabulary, special: &SpecialTokens) -> Result<Self> {

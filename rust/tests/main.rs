@@ -7,4 +7,5 @@ mod kernels;
 mod models;
 mod pipeline;
 mod schedulers;
+mod single_file;
 mod tokenizer;

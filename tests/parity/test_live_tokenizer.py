@@ -1,9 +1,6 @@
 """Token ids against transformers' CLIPTokenizer, live, for any text."""
 
-import gzip
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -12,8 +9,9 @@ from hypothesis import strategies as st
 import needs_torch  # noqa: F401
 from sd_rbee import models
 from sd_rbee.backend import native
+from tools.clip_vocabulary import merges
 from tools.goldens.texts import texts
-from tools.goldens.vocabulary import MERGES, Merge, synthetic_merges, write_folder
+from tools.goldens.vocabulary import synthetic_merges, write_folder
 from tools.reference.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.parity
@@ -43,17 +41,6 @@ _TEXT = st.one_of(
 )
 
 
-def _open_clip_merges() -> list[Merge]:
-    """CLIP's own merges, which open_clip carries."""
-    found = importlib.util.find_spec("open_clip")
-    if found is None or found.origin is None:
-        pytest.skip("CLIP's own vocabulary is not here: pip install --no-deps open_clip_torch")
-    path = Path(found.origin).parent / "bpe_simple_vocab_16e6.txt.gz"
-    lines = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : MERGES + 1]
-    halves = (line.split() for line in lines)
-    return [(left, right) for left, right in halves]
-
-
 @pytest.fixture(scope="module", params=["pollen", "synthetic", "CLIP", "CLIP, padded as version 2"])
 def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -62,8 +49,8 @@ def both(
     folder = models.resolve("pollen") / "tokenizer"
     if request.param != "pollen":
         folder = tmp_path_factory.mktemp("tokenizer")
-        merges = synthetic_merges() if request.param == "synthetic" else _open_clip_merges()
-        write_folder(folder, merges, *(["!"] if "padded" in request.param else []))
+        made = synthetic_merges() if request.param == "synthetic" else merges()
+        write_folder(folder, made, *(["!"] if "padded" in request.param else []))
     return native.Tokenizer(str(folder)), Tokenizer(folder)
 
 
@@ -88,6 +75,21 @@ def test_every_character(both: Both) -> None:
     ours, theirs = both
     wrong = [ascii(text[:3]) for text in _every_character() if ours.encode(text) != theirs.encode(text)]
     assert wrong == []
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(text=_TEXT)
+def test_any_text_with_clips_own(clip: Both, text: str) -> None:
+    ours, theirs = clip
+    assert ours.encode(text) == theirs.encode(text)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    """CLIP's own tokenizer, as single files are loaded with it."""
+    folder = tmp_path_factory.mktemp("clip")
+    write_folder(folder, merges())
+    return native.Tokenizer.clip(), Tokenizer(folder)
 
 
 def test_prompts_of_the_embedded_model(pollen: native.Pipeline) -> None:

@@ -286,7 +286,13 @@ def test_a_version_whose_weights_are_nowhere_is_one_line_and_3() -> None:
     code, lines, _ = ended(
         "--worker-id", "w", "--sd-version", "xl", "--port", 0, "--callback-url", "http://localhost:9999"
     )
-    assert (code, lines) == (3, ["sd-rbee: xl is not at hand: say where it is with --model-path"])
+    said = (
+        "sd-rbee: xl is not at hand: neither a path nor downloaded, which `sd-rbee pull "
+        "stabilityai/stable-diffusion-xl-base-1.0` does; or say where it is with --model-path"
+    )
+    assert (code, lines) == (3, [said])
+    code, lines, _ = ended("--sd-version", "3-medium", "--port", 0)
+    assert (code, lines) == (3, ["sd-rbee: 3-medium is not at hand: say where it is with --model-path"])
 
 
 def test_a_missing_device_is_one_line_and_4_at_once() -> None:

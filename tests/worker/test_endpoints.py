@@ -4,7 +4,6 @@ import io
 import json
 import re
 import time
-from typing import Any
 
 import pytest
 from clients import draw, exchange, job_events, picture, submit, wait_for_status
@@ -43,7 +42,7 @@ def test_info_says_what_may_be_asked_for() -> None:
     assert info["size_multiple"] == 8
     assert "euler-ancestral" in info["schedulers"]
     assert (info["dtype"], info["version"]) == ("f32", sd_rbee.__version__)
-    assert info["operations"] == ["image_generation"]
+    assert info["operations"] == ["image_generation", "image_transform", "image_inpaint"]
 
 
 def test_metrics_count_jobs_by_their_end() -> None:
@@ -241,21 +240,3 @@ def test_a_waiting_job_is_cancelled_at_once_and_the_others_move_up() -> None:
         for job_id in jobs:
             worker.client.delete(f"/v1/jobs/{job_id}")
         idle(worker)
-
-
-def test_the_three_operations_of_a_hive() -> None:
-    from clients import encoded
-
-    worker, fields = shared(), {"hive_id": "h", "model": "pollen", "prompt": "a robot"}
-    bodies: list[dict[str, Any]] = [
-        {"operation": "image_transform", "input_image": encoded(), "strength": 0.8, "loras": []},
-        {"operation": "image_transform", "init_image": encoded(), "seed": None, "worker_id": None},
-        {"operation": "image_inpaint", "init_image": encoded(), "mask_image": encoded(format="JPEG")},
-    ]
-    for body in bodies:
-        response = worker.client.post("/v1/jobs", json={**fields, **body})
-        assert response.status_code == 501, response.text
-        assert response.json()["error"]["code"] == "UNSUPPORTED_OPERATION"
-    for path, body in (("/img2img", {"image": encoded()}), ("/inpaint", {"image": encoded(), "mask": encoded()})):
-        response = worker.client.post(path, json={"prompt": "a robot", **body})
-        assert (response.status_code, response.json()["error"]["code"]) == (501, "UNSUPPORTED_OPERATION")

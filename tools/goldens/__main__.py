@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools.goldens import store
 
-PARTS = ("tokenizer", "random", "schedules", "trajectories", "networks", "tiny_networks", "pictures")
+PARTS = ("tokenizer", "random", "schedules", "trajectories", "networks", "tiny_networks", "pictures", "image_processor")
 
 
 def main() -> None:

@@ -15,7 +15,9 @@ from sd_rbee.cli.bench import bench
 from sd_rbee.cli.failures import exit_code, message
 from sd_rbee.cli.generate import generate
 from sd_rbee.cli.info import info
+from sd_rbee.cli.models import models
 from sd_rbee.cli.options import State, debug_option
+from sd_rbee.cli.pull import pull
 from sd_rbee.cli.serve import serve
 from sd_rbee.cli.verify import verify
 
@@ -39,7 +41,7 @@ def app() -> None:
     """
 
 
-for command in (bench, generate, info, serve, verify):
+for command in (bench, generate, info, models, pull, serve, verify):
     app.add_command(command)
 
 

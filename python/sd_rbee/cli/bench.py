@@ -21,7 +21,7 @@ _PROBE = 0.3
     "names",
     metavar="MODEL",
     multiple=True,
-    help="An alias, a folder (./v1-5 for one of such a name), or v1-5 or v2-1 with random weights; may be repeated. "
+    help="An alias, a folder, an id of the hub that was pulled, or v1-5 or v2-1 with random weights; may be repeated. "
     "Default: those at hand, and v1-5.",
 )
 @click.option("--device", metavar="DEVICE", default="auto", show_default=True, help="cpu, cuda:0, metal:0 …")

@@ -2,12 +2,12 @@
 
 import json
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from sd_rbee.cli.image_options import image_options
 from sd_rbee.cli.options import debug_option, model_options
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="The skip connection inside of which blocks count as inner, 0 the outermost.",
 )
+@click.option(
+    "--vae-tiling/--no-vae-tiling",
+    default=None,
+    help="Run the VAE in tiles: slower, in less memory. Left out, where the memory asks for it.",
+)
 @click.option("--eta", type=float, default=0.0, show_default=True, help="Noise of ddim and tcd, 0 to 1.")
 @click.option("--karras/--no-karras", "use_karras_sigmas", default=None, help="Noise levels of Karras et al.")
 @click.option(
@@ -77,8 +82,15 @@ if TYPE_CHECKING:
     help="Begin without any signal, as some v-prediction models expect.",
 )
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
+@image_options
 @model_options
-@click.option("--vae", metavar="FOLDER", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
+@click.option(
+    "--vae", metavar="VAE", help="An AutoencoderKL or AutoencoderTiny instead of the model's own; as --model."
+)
+@click.option(
+    "--prediction-type", metavar="NAME", help="epsilon, v_prediction or sample, if the model says it wrongly."
+)
+@click.option("--variant", metavar="NAME", help="Which of a folder's weights to prefer, such as fp16.")
 @click.option(
     "--engine",
     type=click.Choice(["native", "candle"]),
@@ -103,6 +115,8 @@ def generate(
     dtype: str,
     num_threads: int | None,
     vae: str | None,
+    prediction_type: str | None,
+    variant: str | None,
     engine: "Engine",
     output: str | None,
     as_json: bool,
@@ -122,20 +136,21 @@ def generate(
     if to_stdout and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal; redirect it, or name a file.")
 
-    from sd_rbee import images
+    from sd_rbee import CancelToken, images
+    from sd_rbee.cli.downloads import fetch
     from sd_rbee.cli.outputs import Output
     from sd_rbee.cli.progress import reporter
-    from sd_rbee.errors import IneffectiveParameterWarning, TruncatedPromptWarning
     from sd_rbee.pipeline import Pipeline
     from sd_rbee.spec import GenerationSpec
 
-    GenerationSpec(prompt, **parameters)
+    spec = GenerationSpec.of(prompt, **parameters)
     files = None if to_stdout else Output(None if output is None else Path(output), prompt, count)
-    with reporter(quiet=quiet) as on_step, warnings.catch_warnings():
-        for told in (TruncatedPromptWarning, IneffectiveParameterWarning):
-            warnings.simplefilter("ignore", told)
-        pipe = Pipeline.load(model, device, dtype, engine, num_threads, vae=vae)
-        result = pipe.generate(prompt, on_step=on_step, **parameters)
+    fetch(model, vae, quiet=quiet)
+    with reporter(quiet=quiet) as on_step:
+        pipe = Pipeline.load(
+            model, device, dtype, engine, num_threads, vae=vae, prediction_type=prediction_type, variant=variant
+        )
+        result = pipe.run(spec, on_step=on_step, cancel=CancelToken())
     if not quiet:
         _report(result)
     if files is None:

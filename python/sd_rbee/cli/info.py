@@ -30,6 +30,7 @@ def info(as_json: bool) -> None:
 def _facts() -> dict[str, Any]:
     import sd_rbee
     from sd_rbee import backend, models
+    from sd_rbee.hub import lock
 
     return {
         "version": sd_rbee.__version__,
@@ -41,6 +42,7 @@ def _facts() -> dict[str, Any]:
         "instruction_sets": backend.native.instruction_sets(),
         "schedulers": backend.native.Scheduler.names(),
         "models": {alias: str(folder) for alias, folder in models.available().items()},
+        "pulled_models": {str(pull.reference): str(pull.path) for pull in lock.all_pulls()},
         "python": platform.python_version(),
         "platform": platform.platform(),
     }

@@ -68,7 +68,11 @@ def model_options(command: Decorated) -> Decorated:
         ),
         click.option("--device", metavar="DEVICE", default="auto", show_default=True, help="cpu, cuda:0, metal:0 …"),
         click.option(
-            "--model", metavar="MODEL", default=models.DEFAULT, show_default=True, help="An alias or a folder."
+            "--model",
+            metavar="MODEL",
+            default=models.DEFAULT,
+            show_default=True,
+            help="An alias, a folder, a file, or owner/name of the Hugging Face hub; `sd-rbee models` lists them.",
         ),
     ):
         command = option(command)

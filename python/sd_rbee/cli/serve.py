@@ -61,9 +61,13 @@ def _tell_file(text: str) -> None:
 @_option("--callback-url", envvar="CALLBACK_URL", help="Where a hive hears that the worker is ready.")
 @_option("--hive-url", "--queen-url", "queen_url", help="Where a queen hears heartbeats.")
 @_option("--require-callback", is_flag=True, help="End if the hive does not take the ready call.")
-@_option("--model-path", "--model", "model", envvar="MODEL_PATH", help="A folder in diffusers layout, or an alias.")
-@_option("--vae", metavar="FOLDER", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
-@_option("--preview-vae", metavar="FOLDER", help="One that decodes previews, an AutoencoderTiny best.")
+@_option(
+    "--model-path", "--model", "model", envvar="MODEL_PATH", help="A folder, a file, an alias, or a pulled model's id."
+)
+@_option("--vae", metavar="VAE", help="An AutoencoderKL or AutoencoderTiny instead of the model's own.")
+@_option("--preview-vae", metavar="VAE", help="One that decodes previews, an AutoencoderTiny best.")
+@_option("--prediction-type", help="epsilon, v_prediction or sample, if the model says it wrongly.")
+@_option("--variant", help="Which of a folder's weights to prefer, such as fp16.")
 @_option("--model-ref", help="What the hive calls the model.")
 @_option("--backend", type=click.Choice(["cpu", "cuda", "metal"]), help="Kind of device; auto if left out.")
 @_option("--gpu-device", "--device", "device", type=click.IntRange(0), help="Index of the device of that kind.")

@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sd_rbee import models
+from sd_rbee.checks import shorten
 from sd_rbee.errors import DeviceError, InvalidParamsError, ModelNotFoundError
 from sd_rbee.settings import MEBIBYTE, Hive, Limits, WorkerSettings
-from sd_rbee.spec import shorten
 
 _V1, _XL, _V3 = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "StableDiffusion3Pipeline"
 # What hives call models, and diffusers' pipelines that each can be: both an SD-Turbo and an SDXL-Turbo are turbo.
@@ -50,6 +50,8 @@ class Flags:
     model: str | None
     vae: str | None
     preview_vae: str | None
+    prediction_type: str | None
+    variant: str | None
     model_ref: str | None
     backend: str | None
     device: int | None
@@ -132,6 +134,8 @@ def worker_settings(flags: Flags, backends: tuple[str, ...]) -> WorkerSettings:
         num_threads=flags.num_threads,
         vae=_component("vae", flags.vae),
         preview_vae=_component("preview_vae", flags.preview_vae),
+        prediction_type=flags.prediction_type,
+        variant=flags.variant,
         host=host,
         port=flags.port,
         token=token,
@@ -171,9 +175,15 @@ def _model(flags: Flags) -> str:
     if flags.model is not None:
         models.resolve(flags.model)
         return flags.model
-    if flags.sd_version not in (None, models.DEFAULT):
+    if flags.sd_version is None:
+        return models.DEFAULT
+    if flags.sd_version not in (models.DEFAULT, *models.HUB_ALIASES):
         raise ModelNotFoundError(f"{flags.sd_version} is not at hand: say where it is with --model-path")
-    return models.DEFAULT
+    try:
+        models.resolve(flags.sd_version)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(f"{error}; or say where it is with --model-path") from None
+    return flags.sd_version
 
 
 def _version(given: str | None, model: str) -> str:

@@ -58,9 +58,12 @@ def amount_of_work(spec: GenerationSpec, pipeline: Pipeline) -> float:
     defaults = pipeline.defaults
     guidance = defaults["guidance_scale"] if spec.guidance_scale is None else spec.guidance_scale
     steps = spec.num_inference_steps or defaults["num_inference_steps"]
-    pixels = (spec.height or defaults["height"]) * (spec.width or defaults["width"])
+    layout = pipeline.lay_out(spec)
+    width, height = (defaults["width"], defaults["height"]) if layout is None else layout.drawing
+    pixels = (spec.height or height) * (spec.width or width)
+    taken = max(1, int(steps * (1 if spec.strength is None else spec.strength)))
     # Heun's method takes two calls for a step.
-    calls = steps * (2 if (spec.scheduler or defaults["scheduler"]) == "heun" else 1)
+    calls = taken * (2 if (spec.scheduler or defaults["scheduler"]) == "heun" else 1)
     samples = 1 + (spec.guidance_end - spec.guidance_start if guidance > 1 else 0)
     return float(pixels * calls * samples * spec.num_images_per_prompt)
 

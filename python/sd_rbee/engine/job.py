@@ -3,7 +3,7 @@
 import enum
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sd_rbee.backend import native
 from sd_rbee.engine.events import END, Cancelled, Complete, EventLog, Failed, JobEvent, Queued, Started
@@ -44,13 +44,17 @@ class Order:
     preview_every: int = 0
     decode_previews: bool = False
 
+    def without_pixels(self) -> "Order":
+        """The same to compare with others; its images are let go."""
+        return replace(self, spec=self.spec.without_pixels())
+
 
 @dataclass(eq=False)
 class Job:
     """An order and all that happened to it.
 
     Attributes:
-        order: What was asked for.
+        order: What was asked for; without its images once the job is over.
         work: How much it is, in units that its duration grows with.
         id: `job-` and a random UUID.
         log: Its events.
@@ -94,6 +98,7 @@ class Job:
             self.queued = event
         elif isinstance(event, END):
             self.ended = time.monotonic()
+            self.order = self.order.without_pixels()
         self.log.append(event)
 
     @property

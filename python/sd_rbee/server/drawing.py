@@ -44,7 +44,7 @@ class DrawingController(Controller):
         ),
     )
     async def img2img(self, request: Request[Any, Any, Any], worker: Worker) -> Response[Any]:
-        """Draws after a picture; 501 where the model cannot."""
+        """Draws over a picture; 501 where the model cannot."""
         body = await read(request, "img2img")
         return await _answer(request, worker, await asyncio.to_thread(worker.orders.img2img, body))
 
@@ -56,7 +56,7 @@ class DrawingController(Controller):
         ),
     )
     async def inpaint(self, request: Request[Any, Any, Any], worker: Worker) -> Response[Any]:
-        """Draws a part of a picture anew; 501 where the model cannot."""
+        """Draws a part of a picture anew, or beyond its sides; 501 where the model cannot."""
         body = await read(request, "inpaint")
         return await _answer(request, worker, await asyncio.to_thread(worker.orders.inpaint, body))
 

@@ -1,11 +1,13 @@
 """From a request's body to an order for the engine, within the worker's limits."""
 
-from typing import NoReturn
+from collections.abc import Sequence
 
+from sd_rbee.checks import shorten
 from sd_rbee.engine import Order
 from sd_rbee.errors import InvalidParamsError
+from sd_rbee.input_images import InputImage
 from sd_rbee.server.errors import UnsupportedOperationError, WrongModelError
-from sd_rbee.server.input_images import decode_image
+from sd_rbee.server.input_images import read_image
 from sd_rbee.server.requests import (
     Drawing,
     ExecuteRequest,
@@ -18,7 +20,7 @@ from sd_rbee.server.requests import (
     JobRequest,
 )
 from sd_rbee.settings import WorkerSettings
-from sd_rbee.spec import GenerationSpec, shorten
+from sd_rbee.spec import GenerationParameters, GenerationSpec
 
 # The engine's own limit, known here because a job that cannot be done is better refused than queued.
 _MAX_PROMPT_BYTES = 256 << 10
@@ -35,44 +37,55 @@ class Orders:
         job_steps: The same of a job.
         guidance_scale: Guidance of a request that names none.
         sides: Height and width of a request that names neither.
+        tasks: What the model can do, of the engine's names.
     """
 
     def __init__(
-        self, settings: WorkerSettings, *, steps: int, job_steps: int, guidance_scale: float, sides: tuple[int, int]
+        self,
+        settings: WorkerSettings,
+        *,
+        steps: int,
+        job_steps: int,
+        guidance_scale: float,
+        sides: tuple[int, int],
+        tasks: Sequence[str],
     ) -> None:
         self._settings = settings
         self.steps = steps
         self.job_steps = job_steps
         self.guidance_scale = guidance_scale
         self._sides = sides
+        self._tasks = tasks
 
     def execute(self, request: ExecuteRequest) -> Order:
         """A picture of a prompt.
 
         Raises:
             InvalidParamsError: A value of the wrong type, out of its range, or above a limit; the field is the wire's.
+            UnsupportedOperationError: The model only draws over pictures.
         """
-        return self._order(request, self.steps, request.height, request.width)
+        return self._order("text-to-image", request, self.steps)
 
-    def img2img(self, request: Img2ImgRequest) -> NoReturn:
-        """A picture after another one, which no model here can do yet.
+    def img2img(self, request: Img2ImgRequest) -> Order:
+        """A picture after another one.
 
         Raises:
-            InvalidParamsError: The image cannot be used.
-            UnsupportedOperationError: It could.
+            InvalidParamsError: As above, or an image that cannot be used.
+            UnsupportedOperationError: The model cannot do it.
         """
-        _check_strength(request.strength)
-        self._refuse("img2img", request, image=request.image)
+        return self._order("image-to-image", request, self.steps, image=self._read("image", request.image))
 
-    def inpaint(self, request: InpaintRequest) -> NoReturn:
-        """A picture with a part drawn anew, which no model here can do yet.
+    def inpaint(self, request: InpaintRequest) -> Order:
+        """A picture with a part drawn anew.
 
         Raises:
-            InvalidParamsError: The image or the mask cannot be used.
-            UnsupportedOperationError: They could.
+            InvalidParamsError: As above, or an image or a mask that cannot be used.
+            UnsupportedOperationError: The model cannot do it.
         """
-        _check_strength(request.strength)
-        self._refuse("inpaint", request, image=request.image, mask=request.mask)
+        image = self._read("image", request.image)
+        return self._order(
+            "inpaint", request, self.steps, image=image, mask_image=self._mask("mask", request.mask, request)
+        )
 
     def job(self, request: JobRequest) -> Order:
         """Any of them, as a hive asks.
@@ -85,61 +98,66 @@ class Orders:
         self._check_addressee(request)
         match request:
             case ImageGeneration():
-                return self._order(request, self.job_steps, request.height, request.width)
+                return self._order("text-to-image", request, self.job_steps)
             case ImageTransform():
-                given = [image for image in (request.input_image, request.init_image) if image is not None]
-                if len(given) != 1:
-                    raise InvalidParamsError("input_image", f"{len(given)} images", "one, as input_image or init_image")
-                _check_strength(request.strength)
-                field = "input_image" if request.init_image is None else "init_image"
-                self._refuse("image_transform", request, **{field: given[0]})
+                names = [name for name in ("input_image", "init_image") if getattr(request, name) is not None]
+                if len(names) != 1:
+                    raise InvalidParamsError("input_image", f"{len(names)} images", "one, as input_image or init_image")
+                image = self._read(names[0], getattr(request, names[0]))
+                return self._order("image-to-image", request, self.job_steps, image=image)
             case ImageInpaint():
-                images = {"init_image": request.init_image, "mask_image": request.mask_image}
-                self._refuse("image_inpaint", request, **images)
+                image = self._read("init_image", request.init_image)
+                mask = self._mask("mask_image", request.mask_image, request)
+                return self._order("inpaint", request, self.job_steps, image=image, mask_image=mask)
 
-    def _order(self, request: Drawing, steps: int, height: int | None, width: int | None) -> Order:
+    def _order(self, task: str, request: Drawing, steps: int, **images: InputImage | None) -> Order:
         limits = self._settings.limits
         steps = steps if request.steps is None else request.steps
         _check_range("steps", steps, 1, limits.max_steps)
         _check_range("num_samples", request.num_samples, 1, limits.max_batch)
         _check_range("preview_every", request.preview_every, 0, limits.max_steps)
+        if isinstance(strength := getattr(request, "strength", None), float) and not 0 < strength <= 1:
+            raise InvalidParamsError("strength", str(strength), "a number above 0 and up to 1")
+        names = GenerationParameters.__annotations__.keys() & {*request.__struct_fields__}
+        parameters = {name: getattr(request, name) for name in names} | {
+            "num_inference_steps": steps,
+            "guidance_scale": self.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+            "num_images_per_prompt": request.num_samples,
+            **images,
+        }
         try:
-            spec = GenerationSpec(
-                request.prompt,
-                negative_prompt=request.negative_prompt,
-                height=height,
-                width=width,
-                num_inference_steps=steps,
-                guidance_scale=self.guidance_scale if request.guidance_scale is None else request.guidance_scale,
-                guidance_rescale=request.guidance_rescale,
-                num_images_per_prompt=request.num_samples,
-                seed=request.seed,
-                scheduler=request.scheduler,
-                eta=request.eta,
-                timestep_spacing=request.timestep_spacing,
-                use_karras_sigmas=request.use_karras_sigmas,
-                use_exponential_sigmas=request.use_exponential_sigmas,
-                use_beta_sigmas=request.use_beta_sigmas,
-                rescale_betas_zero_snr=request.rescale_betas_zero_snr,
-                guidance_start=request.guidance_start,
-                guidance_end=request.guidance_end,
-                deepcache_interval=request.deepcache_interval,
-                deepcache_branch=request.deepcache_branch,
-            )
+            spec = GenerationSpec(request.prompt, **parameters)
         except InvalidParamsError as error:
             raise on_the_wire(error) from None
         _check_prompts(spec)
-        sides = (spec.height or self._sides[0], spec.width or self._sides[1])
-        if sides[0] * sides[1] > limits.max_pixels:
-            allowed = f"height times width at most {limits.max_pixels} on this worker"
-            raise InvalidParamsError("height" if sides[0] > sides[1] else "width", f"{sides[0]} x {sides[1]}", allowed)
+        self._check_pixels(spec)
+        if task not in self._tasks:
+            raise UnsupportedOperationError(f"this worker's model cannot do {task}: it does {', '.join(self._tasks)}")
         return Order(spec, preview_every=request.preview_every, decode_previews=request.preview == "decode")
 
-    def _refuse(self, operation: str, request: Drawing, **images: str) -> NoReturn:
-        self._order(request, self.steps, None, None)
-        for field, image in images.items():
-            decode_image(field, image, max_pixels=self._settings.limits.max_pixels)
-        raise UnsupportedOperationError(f"{operation}: this worker's model only draws from a prompt")
+    def _read(self, field: str, text: str) -> InputImage:
+        """A picture, to be laid on white where it is transparent: the operation says what is drawn anew."""
+        return read_image(field, text, max_pixels=self._settings.limits.max_pixels).opaque()
+
+    def _mask(self, field: str, text: str | None, request: InpaintRequest | ImageInpaint) -> InputImage | None:
+        if text is None and request.outpaint is None:
+            raise InvalidParamsError(field, "no mask and no outpaint", "one of them, or both")
+        return None if text is None else self._read(field, text)
+
+    def _check_pixels(self, spec: GenerationSpec) -> None:
+        most, (height, width) = self._settings.limits.max_pixels, self._sides
+        if spec.image is not None:
+            left, top, right, bottom = spec.outpaint or (0, 0, 0, 0)
+            whole = spec.image.height + top + bottom, spec.image.width + left + right
+            if whole[0] * whole[1] > most:
+                allowed = f"at most {most} pixels together with the image on this worker"
+                raise InvalidParamsError("outpaint", f"{whole[0]} x {whole[1]}", allowed)
+            if spec.padding_mask_crop is None:
+                height, width = whole
+        height, width = spec.height or height, spec.width or width
+        if height * width > most:
+            allowed = f"height times width at most {most} on this worker"
+            raise InvalidParamsError("height" if height > width else "width", f"{height} x {width}", allowed)
 
     def _check_addressee(self, request: JobFields) -> None:
         settings = self._settings
@@ -163,11 +181,6 @@ def _check_prompts(spec: GenerationSpec) -> None:
         size = len(text.encode())
         if size > _MAX_PROMPT_BYTES:
             raise InvalidParamsError(field, f"{size} bytes", f"at most {_MAX_PROMPT_BYTES} bytes")
-
-
-def _check_strength(strength: float) -> None:
-    if not 0 < strength <= 1:
-        raise InvalidParamsError("strength", str(strength), "a number above 0 and up to 1")
 
 
 def on_the_wire(error: InvalidParamsError) -> InvalidParamsError:

@@ -123,6 +123,9 @@ class Process:
             num_threads=settings.num_threads,
             vae=settings.vae,
             preview_vae=settings.preview_vae,
+            prediction_type=settings.prediction_type,
+            variant=settings.variant,
+            download=False,
         )
 
     def _hear(self, number: signal.Signals) -> None:

@@ -18,6 +18,12 @@ _Picture: TypeAlias = Annotated[
 ]
 _Strength: TypeAlias = Annotated[float, _range(exclusiveMinimum=0, maximum=1)]
 _Side: TypeAlias = Annotated[int, _range(minimum=1)]
+_Blur: TypeAlias = Annotated[float, _range(minimum=0, maximum=1024)]
+_Padding: TypeAlias = Annotated[int, _range(minimum=0, maximum=2**32 - 1)]
+_Border: TypeAlias = Annotated[
+    list[Annotated[int, _range(minimum=0)]],
+    _range(minItems=4, maxItems=4, description="Pixels beyond the left, the top, the right and the bottom."),
+]
 
 
 class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -41,6 +47,7 @@ class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     guidance_end: Annotated[float, _range(exclusiveMinimum=0, maximum=1)] = 1.0
     deepcache_interval: Annotated[int, _range(minimum=1, maximum=2**32 - 1)] = 1
     deepcache_branch: Annotated[int, _range(minimum=0)] = 0
+    vae_tiling: bool | None = None
     preview_every: Annotated[int, _range(minimum=0)] = 0
     preview: Literal["latents", "decode"] = "latents"
 
@@ -57,14 +64,22 @@ class Img2ImgRequest(Drawing, kw_only=True):
 
     image: _Picture
     strength: _Strength = 0.8
+    height: _Side | None = None
+    width: _Side | None = None
 
 
 class InpaintRequest(Drawing, kw_only=True):
-    """`POST /inpaint`: a picture with a part drawn anew; white in the mask is what is drawn."""
+    """`POST /inpaint`: a part of a picture, white in the mask, is drawn anew, or what is beyond its sides, or both."""
 
     image: _Picture
-    mask: _Picture
-    strength: _Strength = 1.0
+    mask: _Picture | None = None
+    outpaint: _Border | None = None
+    strength: _Strength | None = None
+    mask_blur: _Blur = 0.0
+    padding_mask_crop: _Padding | None = None
+    keep_unmasked: bool = True
+    height: _Side | None = None
+    width: _Side | None = None
 
 
 class Lora(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -97,13 +112,22 @@ class ImageTransform(JobFields, kw_only=True, tag="image_transform"):
     input_image: _Picture | None = None
     init_image: _Picture | None = None
     strength: _Strength = 0.8
+    height: _Side | None = None
+    width: _Side | None = None
 
 
 class ImageInpaint(JobFields, kw_only=True, tag="image_inpaint"):
-    """A picture with a part drawn anew; white in the mask is what is drawn."""
+    """A part of a picture, white in the mask, is drawn anew, or what is beyond its sides, or both."""
 
     init_image: _Picture
-    mask_image: _Picture
+    mask_image: _Picture | None = None
+    outpaint: _Border | None = None
+    strength: _Strength | None = None
+    mask_blur: _Blur = 0.0
+    padding_mask_crop: _Padding | None = None
+    keep_unmasked: bool = True
+    height: _Side | None = None
+    width: _Side | None = None
 
 
 JobRequest: TypeAlias = ImageGeneration | ImageTransform | ImageInpaint

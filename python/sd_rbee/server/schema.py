@@ -21,6 +21,7 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 
+from sd_rbee.initial_image import MAX_SIDE
 from sd_rbee.server.answers import ANSWERS
 from sd_rbee.server.requests import BODIES
 from sd_rbee.settings import Limits
@@ -50,7 +51,14 @@ _ONE_IMAGE = [
     {"required": [given], "properties": {given: {"type": "string"}, other: {"type": "null"}}}
     for given, other in (("input_image", "init_image"), ("init_image", "input_image"))
 ]
-_MAX_SIDE = 4096
+# One at least.
+_MASK_OR_BORDER = {
+    name: [
+        {"required": [mask], "properties": {mask: {"type": "string"}}},
+        {"required": ["outpaint"], "properties": {"outpaint": {"type": "array"}}},
+    ]
+    for name, mask in (("InpaintRequest", "mask"), ("ImageInpaint", "mask_image"))
+}
 _OF_ALL = (401, 403)
 _OF_BODIES = (400, 408, 413, 415, 422)
 OF_JOBS = (404, 408, 409, 429, 500, 501, 503, 507)
@@ -85,6 +93,8 @@ def with_shapes(schema: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
         if "prompt" in shape.get("properties", {}):
             _bind(shape["properties"], bounds)
     shapes["ImageTransform"]["oneOf"] = _ONE_IMAGE
+    for name, choices in _MASK_OR_BORDER.items():
+        shapes[name]["anyOf"] = choices
     components = schema.get("components", {})
     shapes = {**components.get("schemas", {}), **shapes, "Error": _ERROR}
     return {**schema, "components": {**components, "schemas": shapes}}
@@ -92,7 +102,7 @@ def with_shapes(schema: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
 
 def _bind(fields: dict[str, Any], bounds: Bounds) -> None:
     limits, multiple = bounds.limits, bounds.size_multiple
-    side = min(_MAX_SIDE, limits.max_pixels // multiple)
+    side = min(MAX_SIDE, limits.max_pixels // multiple)
     sides = {"minimum": multiple, "maximum": side - side % multiple, "multipleOf": multiple}
     bound: dict[str, dict[str, Any]] = {
         "steps": {"maximum": limits.max_steps},

@@ -16,6 +16,12 @@ from sd_rbee.settings import WorkerSettings
 # Of a request that names none, for models that do not say better themselves: the seed's, and the hives' for jobs.
 _SEED_STEPS = 30
 _JOB_STEPS = 20
+# What hives call the engine's tasks.
+_OPERATIONS = {
+    "text-to-image": "image_generation",
+    "image-to-image": "image_transform",
+    "inpaint": "image_inpaint",
+}
 
 
 @dataclass
@@ -45,7 +51,9 @@ class Worker:
             return self._orders
         if pipeline is None:
             # The engine refuses whatever is ordered now; the request's own faults are told first all the same.
-            return Orders(self.settings, steps=1, job_steps=1, guidance_scale=1.0, sides=(1, 1))
+            return Orders(
+                self.settings, steps=1, job_steps=1, guidance_scale=1.0, sides=(1, 1), tasks=tuple(_OPERATIONS)
+            )
         defaults, own = pipeline.defaults, models.has_own_defaults(self.settings.model)
         steps, most = defaults["num_inference_steps"], self.settings.limits.max_steps
         self._orders = Orders(
@@ -55,6 +63,7 @@ class Worker:
             job_steps=min(steps if own else _JOB_STEPS, most),
             guidance_scale=defaults["guidance_scale"],
             sides=(defaults["height"], defaults["width"]),
+            tasks=pipeline.tasks,
         )
         return self._orders
 
@@ -95,7 +104,7 @@ class Worker:
             "device": self.device,
             "status": self.engine.state,
             "capabilities": ["image-gen"],
-            "operations": ["image_generation"],
+            "operations": [_OPERATIONS[task] for task in ([] if pipeline is None else pipeline.tasks)],
             "protocol": "sse",
             "slots_total": 1,
             "queue": {"waiting": self.engine.waiting, "size": limits.queue_size},

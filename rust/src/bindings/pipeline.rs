@@ -15,7 +15,7 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::family::Published;
 use crate::models::{AddedConditioning, Conditioning};
-use crate::pipeline::{self, Noise, VaeFolders};
+use crate::pipeline::{self, Noise, Overrides};
 use crate::progress::CancelToken;
 use crate::schedulers;
 
@@ -76,7 +76,8 @@ impl Pipeline {
     #[staticmethod]
     #[expect(clippy::too_many_arguments, reason = "Python gives each by name")]
     #[pyo3(signature = (
-        path, *, device = "auto", dtype = "auto", engine = "native", num_threads = None, vae = None, preview_vae = None
+        path, *, device = "auto", dtype = "auto", engine = "native", num_threads = None, vae = None, preview_vae = None,
+        prediction_type = None, variant = None
     ))]
     fn load(
         py: Python<'_>,
@@ -87,10 +88,13 @@ impl Pipeline {
         num_threads: Option<usize>,
         vae: Option<PathBuf>,
         preview_vae: Option<PathBuf>,
+        prediction_type: Option<&str>,
+        variant: Option<String>,
     ) -> PyResult<Self> {
         let engine = engine.parse()?;
-        let vaes = VaeFolders { vae, preview_vae };
-        blocking(py, || pipeline::Pipeline::load_with_vaes(&path, &vaes, device, dtype, engine, num_threads))
+        let prediction_type = prediction_type.map(str::parse).transpose()?;
+        let overrides = Overrides { vae, preview_vae, prediction_type, variant };
+        blocking(py, || pipeline::Pipeline::load_with(&path, &overrides, device, dtype, engine, num_threads))
             .map(Self::new)
     }
 
@@ -130,7 +134,9 @@ impl Pipeline {
         let (params, sampler) = Parameters::extract(py, prompt, parameters)?.check(&self.model.defaults)?;
         let kind = sampler.kind.unwrap_or(self.model.scheduler.default_kind());
         blocking(py, || {
-            schedulers::create(kind, &self.model.scheduler, params.num_inference_steps(), &sampler.options).map(drop)
+            let steps = params.num_inference_steps();
+            let scheduler = schedulers::create(kind, &self.model.scheduler, steps, &sampler.options)?;
+            pipeline::begin_index(&params, scheduler.as_ref()).map(drop)
         })
     }
 
@@ -144,6 +150,11 @@ impl Pipeline {
         dict.set_item("guidance_scale", defaults.guidance_scale)?;
         dict.set_item("scheduler", self.model.scheduler.default_kind().name())?;
         Ok(dict)
+    }
+
+    #[getter]
+    fn tasks(&self) -> Vec<&'static str> {
+        self.model.defaults.tasks.iter().map(|task| task.name()).collect()
     }
 
     #[getter]

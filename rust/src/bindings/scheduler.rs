@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::progress::CancelToken;
 use crate::rng::TorchGenerator;
 use crate::schedulers::{self, SchedulerConfig, SchedulerKind};
-use crate::tokenizer::ClipTokenizer;
+use crate::tokenizer::{CLIP_PAD, ClipTokenizer};
 
 use super::keywords::Keywords;
 use super::run::{blocking, lock};
@@ -154,7 +154,7 @@ impl Generator {
     }
 }
 
-/// CLIP's byte-level BPE, from a folder with tokenizer.json or vocab.json and merges.txt.
+/// CLIP's byte-level BPE, from a folder with tokenizer.json or vocab.json and merges.txt, or CLIP's own.
 #[pyclass(frozen, module = "sd_rbee._native")]
 pub struct Tokenizer(ClipTokenizer);
 
@@ -163,6 +163,11 @@ impl Tokenizer {
     #[new]
     fn new(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
         blocking(py, || ClipTokenizer::from_folder(&folder).map(Self))
+    }
+
+    #[staticmethod]
+    fn clip(py: Python<'_>) -> PyResult<Self> {
+        blocking(py, || ClipTokenizer::clip(CLIP_PAD).map(Self))
     }
 
     fn encode(&self, py: Python<'_>, text: &str) -> PyResult<Vec<u32>> {

@@ -14,14 +14,8 @@ pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 const MAX_SHARD_INDEX_BYTES: u64 = 16 << 20;
 /// File stems of weights: transformers' and diffusers'.
 const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
-/// What the index of a sharded file is called, by stem, in full precision first: with a variant, transformers,
-/// diffusers and older diffusers each place it elsewhere.
-const SHARD_INDEXES: [&str; 4] = [
-    "safetensors.index.json",
-    "safetensors.fp16.index.json",
-    "safetensors.index.fp16.json",
-    "fp16.safetensors.index.json",
-];
+/// Taken where there are no weights in full precision and no variant is asked for.
+const HALF_PRECISION: &str = "fp16";
 const PICKLES: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];
 
 /// A component's folder, by itself or inside of a model's.
@@ -29,6 +23,7 @@ const PICKLES: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];
 pub struct ComponentFolder {
     path: PathBuf,
     name: String,
+    variant: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -37,9 +32,9 @@ struct ShardIndex {
 }
 
 impl ComponentFolder {
-    /// The existing folder `path`, which errors call `name`.
-    pub(super) fn new(path: PathBuf, name: &str) -> Self {
-        Self { path, name: name.to_string() }
+    /// The existing folder `path`, which errors call `name`, and whose weights are rather those of `variant`.
+    pub(super) fn new(path: PathBuf, name: &str, variant: Option<&str>) -> Self {
+        Self { path, name: name.to_string(), variant: variant.map(str::to_string) }
     }
 
     /// A folder by itself; errors name its files by `name`, which says what it is for.
@@ -48,7 +43,7 @@ impl ComponentFolder {
     /// [`Error::ModelNotFound`] if there is no folder at `path`.
     pub fn open(path: &Path, name: &str) -> Result<Self> {
         if path.is_dir() {
-            return Ok(Self::new(path.to_path_buf(), name));
+            return Ok(Self::new(path.to_path_buf(), name, None));
         }
         Err(Error::ModelNotFound(format!("{name}: there is no folder at {}", path.display())))
     }
@@ -63,34 +58,63 @@ impl ComponentFolder {
         if config.is_object() { Ok(config) } else { Err(broken(&shown, "is not a JSON object")) }
     }
 
-    /// Its safetensors files: one, or its shards in the order of their names. Full precision is preferred to an `fp16`
-    /// variant.
+    /// Its safetensors files: one, or its shards in the order of their names. Those of the variant that was asked for are
+    /// preferred, then those without one, which are of full precision, then those of `fp16`.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if there are none, only pickled ones, or a list of shards that names a missing file or
     /// one outside the folder.
     pub fn weight_files(&self) -> Result<Vec<PathBuf>> {
-        for variant in ["", "fp16."] {
-            for stem in STEMS {
-                let single = self.path.join(format!("{stem}.{variant}safetensors"));
-                if single.is_file() {
-                    return Ok(vec![single]);
-                }
-                for suffix in SHARD_INDEXES.iter().filter(|suffix| suffix.contains("fp16") != variant.is_empty()) {
-                    let index = format!("{stem}.{suffix}");
-                    if self.path.join(&index).is_file() {
-                        return shards(&self.path, &index, &format!("{}/{index}", self.name));
-                    }
-                }
-            }
+        let variants = self.variant.as_deref().into_iter().chain(["", HALF_PRECISION]);
+        match variants.into_iter().find_map(|variant| self.weights(variant)) {
+            Some(Weights::Single(path)) => Ok(vec![path]),
+            Some(Weights::Shards(index)) => shards(&self.path, &index, &format!("{}/{index}", self.name)),
+            None => Err(missing_weights(&self.path, &self.name)),
         }
-        Err(missing_weights(&self.path, &self.name))
     }
+
+    /// Whether it has weights of the variant that was asked for.
+    pub(super) fn has_variant(&self) -> bool {
+        self.variant.as_deref().is_some_and(|variant| self.weights(variant).is_some())
+    }
+
+    fn weights(&self, variant: &str) -> Option<Weights> {
+        STEMS.iter().find_map(|stem| {
+            // With a variant, transformers, diffusers and older diffusers each place it elsewhere in an index's name.
+            let (single, indexes) = match variant {
+                "" => (format!("{stem}.safetensors"), vec![format!("{stem}.safetensors.index.json")]),
+                _ => (
+                    format!("{stem}.{variant}.safetensors"),
+                    vec![
+                        format!("{stem}.safetensors.{variant}.index.json"),
+                        format!("{stem}.safetensors.index.{variant}.json"),
+                        format!("{stem}.{variant}.safetensors.index.json"),
+                    ],
+                ),
+            };
+            let is_here = |name: &String| self.path.join(name).is_file();
+            if is_here(&single) {
+                return Some(Weights::Single(self.path.join(single)));
+            }
+            indexes.into_iter().find(is_here).map(Weights::Shards)
+        })
+    }
+}
+
+/// Where weights are: in one file, or in those that an index of this name lists.
+enum Weights {
+    Single(PathBuf),
+    Shards(String),
 }
 
 /// Whether `name` stays in the folder that it is joined to, on every system.
 pub(super) fn is_plain_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(|c: char| matches!(c, '/' | '\\' | ':') || c.is_control())
+}
+
+/// Whether a file is named as those that torch pickles.
+pub(super) fn is_pickle(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| PICKLES.iter().any(|pickle| extension == *pickle))
 }
 
 fn shards(folder: &Path, index: &str, shown: &str) -> Result<Vec<PathBuf>> {
@@ -118,10 +142,7 @@ fn missing_weights(folder: &Path, component: &str) -> Error {
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
     names.sort();
-    let is_pickle = |name: &&String| {
-        Path::new(name).extension().is_some_and(|extension| PICKLES.iter().any(|pickle| extension == *pickle))
-    };
-    match names.iter().find(is_pickle) {
+    match names.iter().find(|name| is_pickle(Path::new(name))) {
         Some(pickle) => broken(
             component,
             format_args!("has only pickled weights ({pickle}); a pickle can run code, only safetensors is read"),

@@ -10,7 +10,7 @@ use super::component::{ComponentFolder, MAX_CONFIG_BYTES, is_plain_name};
 use crate::error::{Error, Result};
 use crate::files::{broken, read_json, read_text};
 
-const INDEX: &str = "model_index.json";
+pub(super) const INDEX: &str = "model_index.json";
 
 /// A model folder in diffusers layout. Errors name files relative to it.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ pub struct ModelFolder {
     class_name: String,
     components: BTreeMap<String, Component>,
     index: BTreeMap<String, Value>,
+    variant: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -52,7 +53,24 @@ impl ModelFolder {
         };
         let components = index.iter().filter_map(|(name, entry)| Some((name.clone(), Component::read(entry)?)));
         let components = components.collect();
-        Ok(Self { path: path.to_path_buf(), class_name, components, index })
+        Ok(Self { path: path.to_path_buf(), class_name, components, index, variant: None })
+    }
+
+    /// The same folder, of whose weights those of `variant`, such as `fp16`, are preferred where a component has them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`] if no component has any, or `variant` is no part of a file's name.
+    pub fn with_variant(self, variant: &str) -> Result<Self> {
+        let invalid = |allowed: &str| Error::invalid("variant", variant, allowed);
+        if !is_plain_name(variant) {
+            return Err(invalid("a part of a file's name, such as fp16"));
+        }
+        let folder = Self { variant: Some(variant.to_string()), ..self };
+        let has = |name: &String| folder.component(name).is_ok_and(|component| component.has_variant());
+        if folder.components.keys().any(has) {
+            return Ok(folder);
+        }
+        Err(invalid("one that the model's files have"))
     }
 
     /// The folder, as it was given.
@@ -97,7 +115,7 @@ impl ModelFolder {
     /// # Errors
     /// [`Error::Checkpoint`] if there is no such folder.
     pub fn component(&self, name: &str) -> Result<ComponentFolder> {
-        Ok(ComponentFolder::new(self.folder(name)?, name))
+        Ok(ComponentFolder::new(self.folder(name)?, name, self.variant.as_deref()))
     }
 
     /// [`ComponentFolder::config`] of `component`.

@@ -1,6 +1,6 @@
 //! Safetensors files mapped into memory: nothing is read before it is asked for, nothing is copied twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use safetensors::Dtype;
 
 use super::convert::{Float, convert};
 use super::header;
+use super::names::{Canonical, Names};
 use crate::error::{Error, Result};
 use crate::files::{broken, open, shown};
 use crate::nn::weights::TensorSource;
@@ -21,8 +22,11 @@ use crate::nn::weights::TensorSource;
 /// The files stay mapped for as long as this lives; their pages are given back when it is dropped. A file that was
 /// shortened in the meantime is noticed before a tensor is read from it. One that is shortened during the read itself
 /// ends the process with SIGBUS, as with every reader that maps files: nothing short of copying it first would help.
+#[derive(Clone)]
 pub struct MappedTensors {
     entries: BTreeMap<String, Entry>,
+    names: Option<Arc<Names>>,
+    metadata: HashMap<String, String>,
 }
 
 struct MappedFile {
@@ -31,12 +35,14 @@ struct MappedFile {
     map: Mmap,
 }
 
+#[derive(Clone)]
 struct Entry {
     file: Arc<MappedFile>,
     stored_name: String,
     dtype: Dtype,
     shape: Vec<usize>,
     range: Range<usize>,
+    transposed: bool,
 }
 
 impl MappedTensors {
@@ -46,7 +52,7 @@ impl MappedTensors {
     /// [`Error::Checkpoint`] that names the file and the reason: unreadable, empty, truncated, no safetensors at all,
     /// offsets, shapes and dtypes that contradict each other, a name that occurs twice.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
-        let mut tensors = Self { entries: BTreeMap::new() };
+        let mut tensors = Self { entries: BTreeMap::new(), names: None, metadata: HashMap::new() };
         for path in paths {
             let shown = shown(path);
             let (file, length) = open(path, &shown)?;
@@ -76,9 +82,11 @@ impl MappedTensors {
                 dtype: info.dtype,
                 shape: info.shape.clone(),
                 range: start + from..start + to,
+                transposed: false,
             };
             self.entries.insert(name, entry);
         }
+        self.metadata.extend(metadata.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
         Ok(())
     }
 
@@ -87,16 +95,66 @@ impl MappedTensors {
     /// # Errors
     /// [`Error::Checkpoint`] if two tensors get one name.
     pub fn with_key_map(self, map: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        let mut entries = BTreeMap::new();
         for (name, entry) in self.entries {
-            let Some(name) = map(&name) else { continue };
-            if let Some(other) = entries.get(&name) {
-                let reason = format!("{:?} and {:?} are the same tensor", other.stored_name, entry.stored_name);
-                return Err(broken(&entry.file.shown, reason));
+            if let Some(name) = map(&name) {
+                insert(&mut entries, name, entry)?;
             }
-            entries.insert(name, entry);
         }
-        Ok(Self { entries })
+        Ok(Self { entries, ..self })
+    }
+
+    /// The tensors of one component, under the names that `names` has for them; the others are left out, and those below
+    /// its prefix that it does not know keep their own names. The files are shared, not opened again.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if two tensors get one name, or one cannot be parted as its name says.
+    pub(super) fn component(&self, names: &Arc<Names>) -> Result<Self> {
+        let mut entries = BTreeMap::new();
+        for (stored, entry) in self.entries.range(names.prefix().to_string()..) {
+            if !stored.starts_with(names.prefix()) {
+                break;
+            }
+            match names.canonical(stored) {
+                Canonical::LeftOut => {}
+                Canonical::Unknown => insert(&mut entries, stored.clone(), entry.clone())?,
+                Canonical::Whole { name, transposed } => {
+                    insert(&mut entries, name, if transposed { entry.transposed()? } else { entry.clone() })?;
+                }
+                Canonical::Parts(parts) => {
+                    for (index, part) in parts.iter().enumerate() {
+                        insert(&mut entries, part.clone(), entry.part(index, parts.len())?)?;
+                    }
+                }
+            }
+        }
+        Ok(Self { entries, names: Some(names.clone()), metadata: HashMap::new() })
+    }
+
+    /// What the header of the file says in words; of several files, what any of them says.
+    pub(super) fn metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
+    }
+
+    /// The one number of the tensor `name`, if it is one and of a dtype that counters have.
+    pub(super) fn number(&self, name: &str) -> Option<f64> {
+        let entry = self.entries.get(name).filter(|entry| entry.shape.iter().all(|length| *length == 1))?;
+        let bytes = entry.file.map.get(entry.range.clone())?;
+        Some(match entry.dtype {
+            Dtype::I64 => i64::from_le_bytes(bytes.try_into().ok()?) as f64,
+            Dtype::I32 => i32::from_le_bytes(bytes.try_into().ok()?).into(),
+            dtype => convert::<f32>(dtype, bytes)?.first().copied()?.into(),
+        })
+    }
+
+    /// Whether the name of any tensor is one that `is` asks for.
+    pub(super) fn any_name(&self, is: impl Fn(&str) -> bool) -> bool {
+        self.entries.keys().any(|name| is(name))
+    }
+
+    /// Whether any tensor's name begins with `prefix`.
+    pub(super) fn any_under(&self, prefix: &str) -> bool {
+        self.entries.range(prefix.to_string()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
     }
 
     /// The dtype that most weights are stored in: `f32`, `f16` or `bf16`; `f32` where there is none of these.
@@ -115,7 +173,39 @@ impl MappedTensors {
     }
 }
 
+fn insert(entries: &mut BTreeMap<String, Entry>, name: String, entry: Entry) -> Result<()> {
+    if let Some(other) = entries.get(&name) {
+        let reason = format!("{:?} and {:?} are the same tensor", other.stored_name, entry.stored_name);
+        return Err(broken(&entry.file.shown, reason));
+    }
+    entries.insert(name, entry);
+    Ok(())
+}
+
 impl Entry {
+    /// As many of its rows as make one of `count` equal parts.
+    fn part(&self, index: usize, count: usize) -> Result<Self> {
+        let mut shape = self.shape.clone();
+        match shape.first_mut() {
+            Some(rows) if rows.is_multiple_of(count) => *rows /= count,
+            _ => {
+                let reason = format!("{:?} is {:?}, which cannot be {count} equal parts", self.stored_name, self.shape);
+                return Err(broken(&self.file.shown, reason));
+            }
+        }
+        let bytes = self.range.len() / count;
+        let start = self.range.start + index * bytes;
+        Ok(Self { shape, range: start..start + bytes, ..self.clone() })
+    }
+
+    fn transposed(&self) -> Result<Self> {
+        let [rows, columns] = self.shape[..] else {
+            let reason = format!("{:?} is {:?}, a matrix is needed", self.stored_name, self.shape);
+            return Err(broken(&self.file.shown, reason));
+        };
+        Ok(Self { shape: vec![columns, rows], transposed: true, ..self.clone() })
+    }
+
     fn load<T: Float + WithDType>(&self, device: &Device) -> Result<Tensor> {
         let file = &self.file;
         let length = file.file.metadata().map_or(0, |metadata| metadata.len());
@@ -133,6 +223,10 @@ impl Entry {
             broken(&file.shown, reason)
         })?;
         file.forget(&self.range);
+        if self.transposed {
+            let stored: Vec<_> = self.shape.iter().rev().copied().collect();
+            return Ok(Tensor::from_vec(values, stored, &Device::Cpu)?.t()?.contiguous()?.to_device(device)?);
+        }
         Ok(Tensor::from_vec(values, self.shape.as_slice(), device)?)
     }
 }
@@ -158,6 +252,13 @@ impl TensorSource for MappedTensors {
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.entries.get(name).map(|entry| entry.shape.clone())
+    }
+
+    fn stored_name(&self, name: &str) -> String {
+        match self.entries.get(name) {
+            Some(entry) => entry.stored_name.clone(),
+            None => self.names.as_ref().and_then(|names| names.stored(name)).unwrap_or_else(|| name.to_string()),
+        }
     }
 
     fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {

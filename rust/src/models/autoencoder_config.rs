@@ -80,14 +80,40 @@ impl AutoencoderConfig {
         }
     }
 
-    /// Channels of the decoder's widest feature map of the pixels' size.
-    pub fn widest(&self) -> usize {
+    /// Channels of the encoder's feature maps of the pixels' size.
+    pub fn encoder_width(&self) -> usize {
+        match self {
+            Self::Kl(config) => config.block_out_channels[0],
+            Self::Tiny(config) => config.encoder_block_out_channels[0],
+        }
+    }
+
+    /// Channels of the pixels' size that the decoder holds at one time, at most.
+    pub fn decoder_channels(&self) -> usize {
         match self {
             Self::Kl(config) => {
+                // The last level's input, its shortcut and the sum; or a block's input, normed and convolved.
                 let channels = &config.block_out_channels;
-                channels.get(1).or(channels.first()).copied().unwrap_or(1)
+                let first = channels[0];
+                channels.get(1).map_or(first, |second| *second.max(&first)) + 2 * first
             }
-            Self::Tiny(config) => config.decoder_block_out_channels[0],
+            Self::Tiny(config) => 5 * config.decoder_block_out_channels[0],
         }
+    }
+
+    /// Channels of the pixels' size that either half holds at one time where it runs in tiles: of a tile, and of the
+    /// whole picture.
+    pub fn tiled_channels(&self) -> (usize, f64) {
+        let tile = self.decoder_channels().max(4 * self.encoder_width());
+        let whole = match self {
+            Self::Kl(config) => {
+                let channels = &config.block_out_channels;
+                let at = |level: usize| channels[level.min(channels.len() - 1)] as f64;
+                // Three maps where nothing is tiled, or the inputs and outputs of the tiled levels.
+                (3.0 * at(2) / 16.0).max(at(2) / 16.0 + at(1) / 4.0) + 9.0
+            }
+            Self::Tiny(config) => 6.0 * config.decoder_block_out_channels[0] as f64 / 16.0 + 9.0,
+        };
+        (tile, whole)
     }
 }

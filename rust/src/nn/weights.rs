@@ -22,6 +22,10 @@ pub trait TensorSource {
         let _ = asked;
         self.shape(name)
     }
+    /// What the files call the tensor that a model asks for by `name`, for reports.
+    fn stored_name(&self, name: &str) -> String {
+        name.to_string()
+    }
     /// The tensor's data on `device` in `dtype`.
     fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor>;
 }
@@ -163,11 +167,15 @@ impl Weights {
                 Ok(tensor)
             }
             Some(found) => {
-                let problem = format!("misshapen: {path} is {found:?}, the configuration asks for {shape:?}");
+                let stored = self.ledger.source.stored_name(&path);
+                let problem = format!("misshapen: {stored} is {found:?}, the configuration asks for {shape:?}");
                 self.ledger.taken.borrow_mut().insert(path);
                 self.placeholder(shape, problem)
             }
-            None => self.placeholder(shape, format!("missing: {path} {shape:?}")),
+            None => {
+                let stored = self.ledger.source.stored_name(&path);
+                self.placeholder(shape, format!("missing: {stored} {shape:?}"))
+            }
         }
     }
 
@@ -198,8 +206,9 @@ impl Weights {
     pub fn finish(&self, component: &str) -> Result<Loaded> {
         let taken = self.ledger.taken.borrow();
         let mut problems = self.ledger.problems.borrow().clone();
-        let mut unexpected: Vec<_> =
-            self.ledger.source.names().into_iter().filter(|name| !taken.contains(name)).collect();
+        let source = &self.ledger.source;
+        let left_over = source.names().into_iter().filter(|name| !taken.contains(name));
+        let mut unexpected: Vec<_> = left_over.map(|name| source.stored_name(&name)).collect();
         unexpected.sort();
         problems.extend(unexpected.into_iter().map(|name| format!("unexpected: {name}")));
         if problems.is_empty() {

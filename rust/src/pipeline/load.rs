@@ -1,4 +1,4 @@
-//! From a folder to a pipeline.
+//! From files to a pipeline.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 
 use super::Pipeline;
 use super::encode::TextStage;
-use super::sources::{Opened, Rename, Sources, VaeFolders};
+use super::sources::{Opened, Overrides, Rename, Sources};
 use super::vae::{Loaded as LoadedVae, VaeStage};
 use crate::allocator;
 use crate::checkpoint::{MappedTensors, RandomTensors, clip_text_key, vae_key};
@@ -215,38 +215,39 @@ fn agree(tokenizer: &ClipTokenizer, (component, text_encoder, name): (&str, &Cli
 }
 
 impl Pipeline {
-    /// Loads the model in the folder `path`, which is in diffusers' layout.
+    /// Loads the model at `path`, a folder in diffusers' layout or a single file.
     ///
     /// `device` and `dtype` are as [`device::open`] and [`device::compute_dtype`] take them, `num_threads` as
     /// [`Threads::new`] does.
     ///
     /// # Errors
     /// [`Error::InvalidParams`] for an unknown device or dtype, [`Error::Device`] for one that is absent,
-    /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the folder.
+    /// [`Error::ModelNotFound`] and [`Error::Checkpoint`] for what is wrong with the files.
     pub fn load(path: &Path, device: &str, dtype: &str, engine: Engine, num_threads: Option<usize>) -> Result<Self> {
-        Self::load_with_vaes(path, &VaeFolders::default(), device, dtype, engine, num_threads)
+        Self::load_with(path, &Overrides::default(), device, dtype, engine, num_threads)
     }
 
-    /// [`Pipeline::load`] with other autoencoders than the model's own, `AutoencoderKL` or `AutoencoderTiny`.
+    /// [`Pipeline::load`] with something else than the model's own files have.
     ///
     /// # Errors
-    /// As there; [`Error::Checkpoint`] also for latents that are not those of the model's UNet.
-    pub fn load_with_vaes(
+    /// As there; [`Error::Checkpoint`] also for a VAE whose latents are not those of the model's UNet,
+    /// [`Error::InvalidParams`] for a variant that the model has not.
+    pub fn load_with(
         path: &Path,
-        vaes: &VaeFolders,
+        overrides: &Overrides,
         device: &str,
         dtype: &str,
         engine: Engine,
         num_threads: Option<usize>,
     ) -> Result<Self> {
         let threads = Threads::new(num_threads)?;
-        threads.clone().run(|| Self::load_on(threads, path, vaes, device, dtype, engine))
+        threads.clone().run(|| Self::load_on(threads, path, overrides, device, dtype, engine))
     }
 
     fn load_on(
         threads: Threads,
         path: &Path,
-        vaes: &VaeFolders,
+        overrides: &Overrides,
         device: &str,
         dtype: &str,
         engine: Engine,
@@ -254,8 +255,8 @@ impl Pipeline {
         InstructionSet::check()?;
         let device = device::open(device)?;
         device::compute_dtype(&device, dtype, false)?;
-        let sources = Arc::new(Sources::open(path, vaes)?);
-        let mut model = StableDiffusion::from_folder(sources.model(), sources.vae_config()?)?;
+        let sources = Arc::new(Sources::open(path, overrides)?);
+        let mut model = StableDiffusion::from_files(sources.model(), sources.vae_config()?, overrides.prediction_type)?;
         let preview = sources.preview_vae_config()?;
         if let Some(preview) = &preview {
             model.check_preview_vae(preview)?;
@@ -263,14 +264,17 @@ impl Pipeline {
         if engine == Engine::Candle {
             model.defaults.deepcache_branches = 0;
             model.defaults.has_vae_tiles = false;
+            if !reference::Vae::encodes(&model.vae) {
+                model.leave_out_images("the candle engine encodes only with a quant_conv")?;
+            }
         }
         let tolerates_bf16 = engine == Engine::Native && model.tolerates_bf16();
         let dtype = device::compute_dtype(&device, dtype, tolerates_bf16)?;
         if engine == Engine::Candle && device.is_cpu() && dtype != DType::F32 {
             return Err(Error::invalid("dtype", device::dtype_name(dtype), "f32 for the engine candle on the CPU"));
         }
-        let tokenizer = |encoder: (_, &ClipTextConfig, &str)| {
-            let tokenizer = ClipTokenizer::from_folder(&sources.model().tokenizer_dir(encoder.2)?)?;
+        let tokenizer = |encoder: (&str, &ClipTextConfig, &str)| {
+            let tokenizer = sources.tokenizer((encoder.0, encoder.2))?;
             agree(&tokenizer, encoder)?;
             Ok(tokenizer)
         };

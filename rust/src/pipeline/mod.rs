@@ -4,7 +4,9 @@ mod clock;
 mod decode;
 mod denoise;
 mod encode;
+mod image_to_image;
 mod ineffective;
+mod inpaint;
 mod load;
 mod prepare;
 mod preview;
@@ -31,10 +33,12 @@ use crate::tokenizer::{ClipTokenizer, Truncation};
 use clock::{Clock, Measured};
 use decode::Tiling;
 use encode::TextStage;
+pub use image_to_image::begin_index;
 pub use load::Engine;
+use prepare::Drawing;
 pub use prepare::Noise;
 use preview::LatentColours;
-pub use sources::VaeFolders;
+pub use sources::Overrides;
 use vae::VaeStage;
 
 /// Growth of the process between two generations that is worth a word, in bytes.
@@ -142,10 +146,10 @@ impl Pipeline {
 
         let (conditions, truncations) = self.encode(params)?;
         clock.finish(Phase::Encode)?;
-        let drawings = self.prepare(params, kind, &sampler.options)?;
+        let drawings = self.prepare(params, kind, &sampler.options, tiled, cancel)?;
         clock.finish(Phase::Prepare)?;
-        let steps = drawings.first().map_or(0, |drawing| drawing.scheduler.timesteps().len());
-        clock.expect(drawings.iter().map(|drawing| drawing.scheduler.timesteps().len()).sum());
+        let steps = drawings.first().map_or(0, Drawing::steps);
+        clock.expect(drawings.iter().map(Drawing::steps).sum());
         let mut latents = Vec::with_capacity(drawings.len());
         for (image, drawing) in drawings.into_iter().enumerate() {
             latents.push(self.denoise(params, drawing, &conditions, (image, tiled), &mut clock)?);

@@ -1,5 +1,9 @@
 //! What a configuration may choose from.
 
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
 /// What the network's output stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PredictionType {
@@ -12,6 +16,9 @@ pub enum PredictionType {
 }
 
 impl PredictionType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Epsilon, Self::Sample, Self::VPrediction];
+
     /// diffusers' name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -19,6 +26,17 @@ impl PredictionType {
             Self::Sample => "sample",
             Self::VPrediction => "v_prediction",
         }
+    }
+}
+
+impl FromStr for PredictionType {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| Error::invalid("prediction_type", name, Self::ALL.map(Self::name).join(", ")))
     }
 }
 

@@ -8,20 +8,24 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::vocabulary::Vocabulary;
 use crate::error::Result;
 use crate::files::{broken, read_optional_json, shown};
 
 const MAX_BYTES: u64 = 4 << 20;
+/// The token that begins a text.
+pub(super) const BOS: &str = "<|startoftext|>";
+/// The token that ends a text.
+pub(super) const EOS: &str = "<|endoftext|>";
 /// The named tokens in the order that transformers adds them in, with CLIP's defaults.
 const NAMED: [(&str, Option<&str>); 7] = [
-    ("bos_token", Some("<|startoftext|>")),
-    ("eos_token", Some("<|endoftext|>")),
-    ("unk_token", Some("<|endoftext|>")),
+    ("bos_token", Some(BOS)),
+    ("eos_token", Some(EOS)),
+    ("unk_token", Some(EOS)),
     ("sep_token", None),
-    ("pad_token", Some("<|endoftext|>")),
+    ("pad_token", Some(EOS)),
     ("cls_token", None),
     ("mask_token", None),
 ];
@@ -129,9 +133,14 @@ impl SpecialTokens {
         Ok(Self { model_max_length, ..Self::settled(&config, listed, &named) })
     }
 
-    /// What CLIP has where no file says anything.
-    pub fn clip() -> Self {
-        let (config, listed) = (Config::new(), BTreeMap::new());
+    /// CLIP's, as the tokenizers of Stable Diffusion describe them; `pad` fills the window.
+    pub fn clip(pad: &str) -> Self {
+        let mut config = Config::new();
+        for (name, token) in [("bos_token", BOS), ("eos_token", EOS), ("unk_token", EOS)] {
+            config.insert(name.to_string(), json!({"content": token, "normalized": true, "special": true}));
+        }
+        config.insert("pad_token".to_string(), pad.into());
+        let listed = BTreeMap::new();
         let named = named(&config, &listed).unwrap_or_default();
         Self::settled(&config, listed, &named)
     }

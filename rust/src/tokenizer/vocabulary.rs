@@ -6,11 +6,13 @@ use std::path::Path;
 use serde::Deserialize;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::special::AddedToken;
+use super::special::{AddedToken, BOS, EOS};
 use crate::error::Result;
 use crate::files::{broken, read_json, read_text, shown};
 
 const MAX_BYTES: u64 = 64 << 20;
+/// CLIP's merges by rank, each the ids of its two halves, little-endian; `tools/clip_vocabulary.py` makes it.
+const MERGES: &[u8] = include_bytes!("clip_merges.bin");
 
 /// What a byte-pair encoding is made of. Every merge's two halves and their union are in the vocabulary.
 pub(super) struct Vocabulary {
@@ -72,15 +74,34 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
+    /// CLIP's own.
+    pub fn clip() -> Self {
+        let pairs = MERGES.as_chunks::<4>().0;
+        let pairs = pairs.iter().map(|[a, b, c, d]| [[*a, *b], [*c, *d]].map(u16::from_le_bytes).map(usize::from));
+        Self::merged(pairs, "CLIP's vocabulary")
+    }
+
     /// Every byte, inside of a word and at its end, and CLIP's tokens that begin and end a text.
     pub fn of_bytes() -> Self {
-        let mut letters: Vec<_> = ByteLevel::alphabet().into_iter().map(String::from).collect();
-        letters.sort_unstable();
-        let at_end: Vec<_> = letters.iter().map(|letter| format!("{letter}</w>")).collect();
-        let special = ["<|startoftext|>", "<|endoftext|>"].map(String::from);
-        let tokens = letters.into_iter().chain(at_end).chain(special);
-        let ids = tokens.zip(0..).collect();
-        Self { ids, merges: Vec::new(), added: BTreeMap::new(), shown: "the vocabulary of bytes".to_string() }
+        Self::merged([].into_iter(), "the vocabulary of bytes")
+    }
+
+    /// Every byte, inside of a word and at its end, what is merged of the tokens before it, and CLIP's tokens that begin
+    /// and end a text: the order of ids in CLIP's vocabulary.
+    fn merged(pairs: impl Iterator<Item = [usize; 2]>, shown: &str) -> Self {
+        let mut tokens: Vec<_> = ByteLevel::alphabet().into_iter().map(String::from).collect();
+        tokens.sort_unstable();
+        tokens.extend_from_within(..);
+        let letters = tokens.len() / 2;
+        tokens[letters..].iter_mut().for_each(|letter| letter.push_str("</w>"));
+        let mut merges = Vec::new();
+        for [left, right] in pairs {
+            let (left, right) = (tokens[left].clone(), tokens[right].clone());
+            tokens.push(format!("{left}{right}"));
+            merges.push((left, right));
+        }
+        tokens.extend([BOS, EOS].map(String::from));
+        Self { ids: tokens.into_iter().zip(0..).collect(), merges, added: BTreeMap::new(), shown: shown.to_string() }
     }
 
     fn from_json(path: &Path) -> Result<Self> {

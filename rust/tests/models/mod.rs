@@ -3,7 +3,7 @@
 mod autoencoder_tiny;
 mod configs;
 mod forward;
-mod published;
+pub mod published;
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ fn weights(tensors: BTreeMap<String, Vec<usize>>) -> Weights {
 }
 
 /// Builds from a source without tensors and returns the names and shapes that were missed.
-fn missed<T>(build: impl FnOnce(&Weights) -> sd_rbee::Result<T>) -> BTreeMap<String, Vec<usize>> {
+pub fn missed<T>(build: impl FnOnce(&Weights) -> sd_rbee::Result<T>) -> BTreeMap<String, Vec<usize>> {
     let empty = weights(BTreeMap::new());
     build(&empty).expect("missing tensors are told at the end");
     let text = checkpoint_error(empty.finish("part"));
@@ -63,14 +63,14 @@ fn invent<T>(build: impl Fn(&Weights) -> sd_rbee::Result<T>) -> (T, Loaded) {
     (model, loaded)
 }
 
-fn unet(config: &UNet2DConditionConfig) -> impl Fn(&Weights) -> sd_rbee::Result<UNet2DConditionModel> {
+pub fn unet(config: &UNet2DConditionConfig) -> impl Fn(&Weights) -> sd_rbee::Result<UNet2DConditionModel> {
     move |weights| UNet2DConditionModel::new(weights, config)
 }
 
-fn vae(config: &AutoencoderKlConfig) -> impl Fn(&Weights) -> sd_rbee::Result<AutoencoderKl> {
+pub fn vae(config: &AutoencoderKlConfig) -> impl Fn(&Weights) -> sd_rbee::Result<AutoencoderKl> {
     move |weights| AutoencoderKl::new(weights, config)
 }
 
-fn clip(config: &ClipTextConfig) -> impl Fn(&Weights) -> sd_rbee::Result<ClipTextModel> {
+pub fn clip(config: &ClipTextConfig) -> impl Fn(&Weights) -> sd_rbee::Result<ClipTextModel> {
     move |weights| ClipTextModel::new(weights, config.clone())
 }

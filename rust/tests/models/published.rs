@@ -31,7 +31,7 @@ pub fn clip_v1_5() -> Value {
     })
 }
 
-fn with(mut config: Value, changes: Value) -> Value {
+pub fn with(mut config: Value, changes: Value) -> Value {
     for (key, value) in changes.as_object().expect("an object") {
         config[key] = value.clone();
     }
@@ -57,22 +57,30 @@ fn stable_diffusion_1_5() {
     assert_eq!((parameters, config.factor()), (83_653_863, 8));
 }
 
-#[test]
-fn stable_diffusion_2_1() {
+pub fn unet_v2_1() -> Value {
     let changes = json!({
         "sample_size": 96, "cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20],
         "use_linear_projection": true, "upcast_attention": true, "dual_cross_attention": false,
         "only_cross_attention": false, "num_class_embeds": null,
     });
-    assert_eq!(unet_parameters(&with(unet_v1_5(), changes)), 865_910_724);
+    with(unet_v1_5(), changes)
+}
+
+pub fn clip_v2_1() -> Value {
     let changes = json!({
         "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16,
         "hidden_act": "gelu",
     });
-    assert_eq!(clip_parameters(&with(clip_v1_5(), changes)), 340_387_840);
+    with(clip_v1_5(), changes)
 }
 
-fn unet_xl() -> Value {
+#[test]
+fn stable_diffusion_2_1() {
+    assert_eq!(unet_parameters(&unet_v2_1()), 865_910_724);
+    assert_eq!(clip_parameters(&clip_v2_1()), 340_387_840);
+}
+
+pub fn unet_xl() -> Value {
     let changes = json!({
         "sample_size": 128, "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048,
         "attention_head_dim": [5, 10, 20], "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": true,
@@ -84,15 +92,18 @@ fn unet_xl() -> Value {
     with(unet_v1_5(), changes)
 }
 
-#[test]
-fn stable_diffusion_xl() {
-    assert_eq!(unet_parameters(&unet_xl()), 2_567_463_684);
+pub fn clip_xl_2() -> Value {
     let changes = json!({
         "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
         "hidden_act": "gelu", "projection_dim": 1280, "eos_token_id": 2,
     });
-    let config = with(clip_v1_5(), changes);
-    let config = ClipTextConfig::with_projection("text_encoder_2", &config).expect("a published model");
+    with(clip_v1_5(), changes)
+}
+
+#[test]
+fn stable_diffusion_xl() {
+    assert_eq!(unet_parameters(&unet_xl()), 2_567_463_684);
+    let config = ClipTextConfig::with_projection("text_encoder_2", &clip_xl_2()).expect("a published model");
     let parameters: usize = missed(clip(&config)).values().map(|shape| shape.iter().product::<usize>()).sum();
     assert_eq!(parameters, 694_659_840);
 }

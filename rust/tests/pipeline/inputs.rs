@@ -25,8 +25,8 @@ fn what_fits_is_computed() {
     {
         assert_eq!(predict(&pipeline, &sample, &embeddings).expect("a prediction").dims(), sample);
     }
-    assert_eq!(pipeline.vae_decode(&random(&[2, 8, 3, 1])).expect("pixels").dims(), [2, 3, 24, 8]);
-    let posterior = pipeline.vae_encode(&random(&[2, 3, 24, 8])).expect("latents");
+    assert_eq!(pipeline.vae_decode(&random(&[2, 8, 3, 1]), false).expect("pixels").dims(), [2, 3, 24, 8]);
+    let posterior = pipeline.vae_encode(&random(&[2, 3, 24, 8]), false).expect("latents");
     let std = posterior.std.expect("a deviation");
     assert_eq!((posterior.mean.dims(), std.dims()), (&[2, 8, 3, 1][..], &[2, 8, 3, 1][..]));
     assert_eq!(pipeline.encode_prompt("a robot").expect("embeddings").dims(), [1, 32, 128]);
@@ -51,7 +51,7 @@ fn what_does_not_fit_is_named() {
             assert_eq!(invalid_field(result), "timestep");
         }
         for latents in [&[1, 4, 8, 8][..], &[1, 8, 0, 8], &[1, 8, 8, 0], &[0, 8, 8, 8], &[8, 8, 8], &[1, 8, 1, 513]] {
-            assert_eq!(invalid_field(pipeline.vae_decode(&random(latents))), "latents", "{latents:?}");
+            assert_eq!(invalid_field(pipeline.vae_decode(&random(latents), false)), "latents", "{latents:?}");
         }
         for pixels in [
             &[1, 4, 16, 16][..],
@@ -62,7 +62,7 @@ fn what_does_not_fit_is_named() {
             &[3, 16, 16],
             &[1, 3, 8, 4104],
         ] {
-            assert_eq!(invalid_field(pipeline.vae_encode(&random(pixels))), "pixels", "{pixels:?}");
+            assert_eq!(invalid_field(pipeline.vae_encode(&random(pixels), false)), "pixels", "{pixels:?}");
         }
     }
 }
@@ -71,7 +71,7 @@ fn what_does_not_fit_is_named() {
 fn any_dtype_is_taken_and_f32_returned() {
     let pipeline = load(Engine::Native);
     let latents = random(&[1, 8, 2, 2]).to_dtype(DType::F16).expect("f16");
-    assert_eq!(pipeline.vae_decode(&latents).expect("pixels").dtype(), DType::F32);
+    assert_eq!(pipeline.vae_decode(&latents, false).expect("pixels").dtype(), DType::F32);
 }
 
 /// Any dimensions, and more often such as nearly fit.
@@ -97,8 +97,8 @@ proptest! {
             };
             let embeddings = &embeddings[..embeddings.len().min(3)];
             assert!(fits(&["sample", "embeddings"], predict(pipeline, &sample, embeddings)));
-            assert!(fits(&["latents"], pipeline.vae_decode(&random(&sample))));
-            assert!(fits(&["pixels"], pipeline.vae_encode(&random(&pixels)).map(|posterior| posterior.mean)));
+            assert!(fits(&["latents"], pipeline.vae_decode(&random(&sample), false)));
+            assert!(fits(&["pixels"], pipeline.vae_encode(&random(&pixels), false).map(|posterior| posterior.mean)));
         });
     }
 }
