@@ -96,7 +96,6 @@ plausible = st.fixed_dictionaries(
         "guidance_end": st.floats(0.5, 1, exclude_min=True),
         "deepcache_interval": st.integers(1, 4),
         "deepcache_branch": st.integers(0, 3),
-        "vae_tiling": st.sampled_from([None, True, False]),
         "negative_prompt": st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
     }
 )

@@ -99,10 +99,9 @@ impl VaeStage {
     fn widen(&self, narrow: DType) -> Result<Loaded> {
         let wide = (self.load)(DType::F32)?;
         let mut state = self.state();
+        let (component, dtype) = (wide.residency.component, device::dtype_name(narrow));
         state.told = Some(format!(
-            "{}: values overflow in {}, so it was loaded again in f32, which the pictures from now on are made with",
-            wide.residency.component,
-            device::dtype_name(narrow)
+            "dtype {dtype} has no effect on the {component}: its values overflow, so it was loaded again in f32"
         ));
         (state.loaded, state.dtype) = (wide.clone(), DType::F32);
         drop(state);
