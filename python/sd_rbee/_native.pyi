@@ -72,6 +72,8 @@ class Step:
 class Image(Buffer):
     """RGB pixels, uint8, shape (height, width, 3); a read-only buffer, so `numpy.asarray(image)` copies nothing."""
 
+    def __new__(cls, pixels: Buffer) -> Image:
+        """Copies a C-contiguous uint8 buffer of shape (height, width, 3)."""
     @property
     def width(self) -> int: ...
     @property
@@ -168,7 +170,8 @@ class Generation:
     def parameters(self) -> dict[str, Any]:
         """The parameters as they were used, every default filled in.
 
-        Keys: width, height, num_inference_steps, guidance_scale, guidance_rescale, guidance_start, guidance_end,
+        Keys: task (one of `Pipeline.tasks`), strength (None for text-to-image), width, height,
+        num_inference_steps, guidance_scale, guidance_rescale, guidance_start, guidance_end,
         deepcache_interval, deepcache_branch, scheduler, eta, timestep_spacing (None with lcm and tcd),
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, rescale_betas_zero_snr.
         """
@@ -200,6 +203,9 @@ class Pipeline:
         prompt: str,
         *,
         negative_prompt: str | None = None,
+        image: Buffer | None = None,
+        mask_image: Buffer | None = None,
+        strength: float | None = None,
         prompt_2: str | None = None,
         negative_prompt_2: str | None = None,
         original_size: tuple[int, int] | None = None,
@@ -230,8 +236,22 @@ class Pipeline:
         decode_previews: bool = False,
         on_step: Callable[[Step], object] | None = None,
         cancel: CancelToken | None = None,
-    ) -> Generation: ...
-    def check(self, prompt: str, **parameters: Unpack[GenerationParameters]) -> None:
+    ) -> Generation:
+        """Draws pictures of a prompt; with an image, over it; with a mask too, over that part of it.
+
+        `image` is a C-contiguous uint8 buffer (height, width, 3), its sides multiples of `size_multiple`; pictures are
+        of its size. `mask_image`, (height, width) of that size, is drawn over where it is 128 or more. `strength` is
+        how much is drawn anew, above 0 to 1; None is the model's own for the task.
+        """
+    def check(
+        self,
+        prompt: str,
+        *,
+        image: Buffer | None = None,
+        mask_image: Buffer | None = None,
+        strength: float | None = None,
+        **parameters: Unpack[GenerationParameters],
+    ) -> None:
         """Raises what `generate` would raise of its parameters, and computes nothing."""
     @property
     def device(self) -> str: ...
@@ -245,6 +265,9 @@ class Pipeline:
     @property
     def defaults(self) -> dict[str, Any]:
         """The model's own height, width, num_inference_steps, guidance_scale and scheduler."""
+    @property
+    def tasks(self) -> list[Literal["text-to-image", "image-to-image", "inpaint"]]:
+        """What the model can do."""
     @property
     def size_multiple(self) -> int:
         """Height and width must be multiples of this."""

@@ -10,7 +10,7 @@ use crate::checkpoint::ModelFolder;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::models::{AutoencoderConfig, ClipTextConfig, Fields, HiddenState, UNet2DConditionConfig};
-use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS};
+use crate::params::{Defaults, MAX_GUIDANCE, MAX_SIDE, MAX_STEPS, Task};
 use crate::schedulers::SchedulerConfig;
 pub use published::Published;
 
@@ -22,8 +22,15 @@ const BF16_WIDTH: usize = 320;
 const DEFAULT_STEPS: usize = 50;
 /// Steps of a model that was distilled to need few.
 const DISTILLED_STEPS: usize = 4;
-/// Pipelines of these classes are read.
-const CLASSES: [&str; 2] = ["StableDiffusionPipeline", "StableDiffusionXLPipeline"];
+/// Pipelines of these classes are read. Which one a model names decides nothing: its UNet says what it can do.
+const CLASSES: [&str; 6] = [
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusionXLInpaintPipeline",
+];
 
 /// What the text encoders, the UNet and the sizes of a model belong to. Found from the UNet's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +47,14 @@ impl Family {
         match self {
             Self::StableDiffusion => 7.5,
             Self::StableDiffusionXl => 5.0,
+        }
+    }
+
+    /// How much is drawn anew of a picture, and of one with a mask, as in diffusers' pipelines of the family.
+    fn strengths(self) -> (f64, f64) {
+        match self {
+            Self::StableDiffusion => (0.8, 1.0),
+            Self::StableDiffusionXl => (0.3, 0.9999),
         }
     }
 
@@ -149,7 +164,7 @@ impl StableDiffusion {
             Family::StableDiffusion => scheduler.mended_for_stable_diffusion(),
             Family::StableDiffusionXl => scheduler,
         };
-        agree(("unet: in_channels", unet.in_channels), ("vae: latent_channels", vae.latent_channels()))?;
+        let tasks = tasks(unet.in_channels, vae.latent_channels())?;
         agree(("unet: out_channels", unet.out_channels), ("vae: latent_channels", vae.latent_channels()))?;
         let side = unet.sample_size * vae.factor();
         if side > MAX_SIDE {
@@ -167,6 +182,9 @@ impl StableDiffusion {
             num_inference_steps: if distilled { DISTILLED_STEPS } else { DEFAULT_STEPS },
             guidance_scale: if distilled { 0.0 } else { family.guidance_scale() },
             deepcache_branches: unet.deepcache_branches(),
+            tasks,
+            image_to_image_strength: family.strengths().0,
+            inpaint_strength: family.strengths().1,
         };
         let force_zeros_for_empty_prompt = configs.force_zeros_for_empty_prompt && family == Family::StableDiffusionXl;
         Ok(Self { family, text_encoder, text_encoder_2, force_zeros_for_empty_prompt, unet, vae, scheduler, defaults })
@@ -201,9 +219,46 @@ impl StableDiffusion {
         (self.vae.latent_channels(), height / self.vae.factor(), width / self.vae.factor())
     }
 
+    /// Says that no picture can be encoded, for the reason `why`.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where nothing is left that the model can do.
+    pub fn leave_out_images(&mut self, why: &str) -> Result<()> {
+        if !self.defaults.tasks.contains(&Task::TextToImage) {
+            return Err(Error::Checkpoint(format!("vae: {why}, and this model takes nothing but pictures")));
+        }
+        self.defaults.tasks = &[Task::TextToImage];
+        Ok(())
+    }
+
+    /// Channels that the UNet takes behind the latents: none, or the mask and the latents of what it leaves.
+    pub fn inpainting_channels(&self) -> usize {
+        self.unet.in_channels - self.vae.latent_channels()
+    }
+
+    /// Bytes that the encoder's widest activations take at this size, about, when computing in f32.
+    pub fn encode_bytes(&self, height: usize, width: usize) -> u64 {
+        4 * (self.vae.encoder_width() * height * width * size_of::<f32>()) as u64
+    }
+
     /// Bytes that the decoder's widest activations take at this size, about, when computing in f32.
     pub fn decode_bytes(&self, height: usize, width: usize) -> u64 {
         4 * (self.vae.widest() * height * width * size_of::<f32>()) as u64
+    }
+}
+
+/// What a UNet of so many channels does with latents of so many.
+fn tasks(in_channels: usize, latent_channels: usize) -> Result<&'static [Task]> {
+    let inpaints = 2 * latent_channels + 1;
+    if in_channels == latent_channels {
+        Ok(&Task::ALL)
+    } else if in_channels == inpaints {
+        Ok(&[Task::Inpaint])
+    } else {
+        Err(Error::Checkpoint(format!(
+            "unet: in_channels is {in_channels}, but vae: latent_channels is {latent_channels}, \
+             which takes {latent_channels} or, to inpaint, {inpaints}"
+        )))
     }
 }
 

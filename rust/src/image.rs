@@ -1,6 +1,6 @@
-//! Pictures as the engine gives them.
+//! Pictures as the engine takes and gives them.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -15,7 +15,28 @@ pub struct Rgb8 {
     pub pixels: Vec<u8>,
 }
 
+/// One value of each pixel, row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gray8 {
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+    /// `height * width` values.
+    pub pixels: Vec<u8>,
+}
+
 impl Rgb8 {
+    /// Values of -1 to 1, f32 (1, 3, height, width) on the host, as diffusers' `VaeImageProcessor` normalises them.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] for another number of pixels than the size says.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        let channel = |channel: usize| self.pixels.iter().skip(channel).step_by(3);
+        let values: Vec<f32> = (0..3).flat_map(channel).map(|value| f32::from(*value) / 255.0 * 2.0 - 1.0).collect();
+        Ok(Tensor::from_vec(values, (1, 3, self.height, self.width), &Device::Cpu)?)
+    }
+
     /// Rounds values of -1 to 1, f32 (1, 3, height, width), as diffusers' `VaeImageProcessor` does.
     ///
     /// # Errors

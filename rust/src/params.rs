@@ -1,8 +1,14 @@
 //! The parameters of a generation, checked once so that nothing later can fail on them.
 
+mod initial_image;
+mod task;
+
 use crate::error::{Error, Result};
+use crate::image::{Gray8, Rgb8};
 use crate::size_conditioning::SizeConditioning;
 use crate::step_saving::{DeepCache, GuidanceInterval};
+pub use initial_image::InitialImage;
+pub use task::Task;
 
 /// Largest height and width in pixels.
 pub const MAX_SIDE: usize = 4096;
@@ -30,6 +36,12 @@ pub struct Defaults {
     pub guidance_scale: f64,
     /// Skip connections that DeepCache may part the network at; 0 where the engine cannot.
     pub deepcache_branches: usize,
+    /// What the model can do; at least one.
+    pub tasks: &'static [Task],
+    /// How much of a picture is drawn anew, above 0 to 1.
+    pub image_to_image_strength: f64,
+    /// The same where there is a mask.
+    pub inpaint_strength: f64,
 }
 
 /// A request as it was made; what is none takes the model's default.
@@ -45,9 +57,15 @@ pub struct Request {
     pub negative_prompt_2: Option<String>,
     /// Sizes that SDXL is told.
     pub sizes: SizeConditioning,
-    /// In pixels.
+    /// What to begin with, its sides multiples of [`Defaults::size_multiple`].
+    pub image: Option<Rgb8>,
+    /// What of `image` is drawn anew: where values are 128 or more. Of the image's size.
+    pub mask_image: Option<Gray8>,
+    /// How much of `image` is drawn anew, above 0 to 1, at least a step's worth.
+    pub strength: Option<f64>,
+    /// In pixels; that of `image` where there is one.
     pub height: Option<usize>,
-    /// In pixels.
+    /// In pixels; that of `image` where there is one.
     pub width: Option<usize>,
     /// 1 to [`MAX_STEPS`].
     pub num_inference_steps: Option<usize>,
@@ -96,6 +114,7 @@ pub struct GenerationParams {
     prompt_2: Option<String>,
     negative_prompt_2: Option<String>,
     sizes: SizeConditioning,
+    initial_image: Option<InitialImage>,
     height: usize,
     width: usize,
     num_inference_steps: usize,
@@ -133,6 +152,11 @@ impl GenerationParams {
         if !(1..=MAX_STEPS).contains(&steps) {
             return Err(Error::invalid("num_inference_steps", steps, format!("1 to {MAX_STEPS}")));
         }
+        let (image, mask_image) = (request.image, request.mask_image);
+        let initial_image = InitialImage::new(image, mask_image, request.strength, steps, defaults)?;
+        let of_image = initial_image.as_ref().map(InitialImage::image);
+        let height = side_of_image("height", request.height, of_image.map(|image| image.height))?;
+        let width = side_of_image("width", request.width, of_image.map(|image| image.width))?;
         let guidance = request.guidance_scale.unwrap_or(defaults.guidance_scale);
         if !(0.0..=MAX_GUIDANCE).contains(&guidance) {
             return Err(Error::invalid("guidance_scale", guidance, format!("a number in 0 to {MAX_GUIDANCE}")));
@@ -158,13 +182,14 @@ impl GenerationParams {
             .checked_add(images as u64 - 1)
             .ok_or_else(|| Error::invalid("seed", seed, format!("at most {} for {images} images", u64::MAX)))?;
         Ok(Self {
-            height: side("height", request.height.unwrap_or(defaults.height), defaults.size_multiple)?,
-            width: side("width", request.width.unwrap_or(defaults.width), defaults.size_multiple)?,
+            height: side("height", height.unwrap_or(defaults.height), defaults.size_multiple)?,
+            width: side("width", width.unwrap_or(defaults.width), defaults.size_multiple)?,
             prompt: request.prompt,
             negative_prompt: request.negative_prompt,
             prompt_2: request.prompt_2,
             negative_prompt_2: request.negative_prompt_2,
             sizes: request.sizes,
+            initial_image,
             num_inference_steps: steps,
             guidance_scale: guidance,
             guidance_rescale: request.guidance_rescale,
@@ -198,6 +223,25 @@ impl GenerationParams {
     /// Sizes that SDXL is told.
     pub fn sizes(&self) -> SizeConditioning {
         self.sizes
+    }
+
+    /// What to begin with; none for noise alone.
+    pub fn initial_image(&self) -> Option<&InitialImage> {
+        self.initial_image.as_ref()
+    }
+
+    /// How much of the initial image is drawn anew; none where there is none.
+    pub fn strength(&self) -> Option<f64> {
+        self.initial_image().map(InitialImage::strength)
+    }
+
+    /// What kind of generation this is.
+    pub fn task(&self) -> Task {
+        match self.initial_image().map(InitialImage::mask_image) {
+            None => Task::TextToImage,
+            Some(None) => Task::ImageToImage,
+            Some(Some(_)) => Task::Inpaint,
+        }
     }
 
     /// In pixels.
@@ -260,31 +304,46 @@ pub(crate) fn check_prompt(field: &'static str, text: &str) -> Result<()> {
 }
 
 fn side(field: &'static str, given: usize, multiple: usize) -> Result<usize> {
+    nearest_side(given, multiple).map_err(|allowed| Error::invalid(field, given, allowed))
+}
+
+/// `given` where it is allowed, else what would be.
+fn nearest_side(given: usize, multiple: usize) -> Result<usize, String> {
     let largest = MAX_SIDE / multiple * multiple;
     if given.is_multiple_of(multiple) && (multiple..=largest).contains(&given) {
         return Ok(given);
     }
     let nearest = (given.min(largest) + multiple / 2) / multiple * multiple;
     let nearest = nearest.clamp(multiple, largest);
-    let allowed = format!("a multiple of {multiple} in {multiple} to {largest}; the nearest is {nearest}");
-    Err(Error::invalid(field, given, allowed))
+    Err(format!("a multiple of {multiple} in {multiple} to {largest}; the nearest is {nearest}"))
+}
+
+/// The side that was asked for, which can only be the image's where there is one.
+fn side_of_image(field: &'static str, given: Option<usize>, of_image: Option<usize>) -> Result<Option<usize>> {
+    match (given, of_image) {
+        (Some(given), Some(side)) if given != side => Err(Error::invalid(field, given, format!("{side}, the image's"))),
+        _ => Ok(of_image.or(given)),
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const DEFAULTS: Defaults = Defaults {
+    pub(in crate::params) const DEFAULTS: Defaults = Defaults {
         size_multiple: 8,
         height: 64,
         width: 64,
         num_inference_steps: 20,
         guidance_scale: 7.5,
         deepcache_branches: 12,
+        tasks: &Task::ALL,
+        image_to_image_strength: 0.8,
+        inpaint_strength: 1.0,
     };
 
-    fn request() -> Request {
+    pub(in crate::params) fn request() -> Request {
         Request { num_images_per_prompt: 1, ..Request::default() }
     }
 

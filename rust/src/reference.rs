@@ -13,8 +13,8 @@ use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
 use crate::device;
 use crate::error::{Error, Result, plain};
 use crate::models::{
-    Activation, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Conditioning, DeepFeatures, Denoiser, HiddenState,
-    Posterior, TextEncoder, TextEncoding, UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
+    Activation, Autoencoder, AutoencoderConfig, AutoencoderKlConfig, ClipTextConfig, Conditioning, DeepFeatures,
+    Denoiser, HiddenState, Posterior, TextEncoder, TextEncoding, UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
 };
 use crate::nn::weights::TensorSource;
 use crate::progress::CancelToken;
@@ -175,6 +175,14 @@ pub struct Vae {
 }
 
 impl Vae {
+    /// Whether pictures can be encoded too; a tiny autoencoder is always this crate's.
+    pub fn encodes(config: &AutoencoderConfig) -> bool {
+        match config {
+            AutoencoderConfig::Kl(config) => config.use_quant_conv,
+            AutoencoderConfig::Tiny(_) => true,
+        }
+    }
+
     /// Builds from tensors named as diffusers names them.
     ///
     /// # Errors

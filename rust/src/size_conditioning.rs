@@ -73,6 +73,20 @@ impl SizeConditioning {
         };
         (positive, negative)
     }
+
+    /// [`SizeConditioning::time_ids`] where an image of `size` is drawn over: each negative size that is given counts, and
+    /// the negative crop never does, as in `_get_add_time_ids` of diffusers' `StableDiffusionXLImg2ImgPipeline`.
+    pub fn time_ids_over_image(&self, size: Pair) -> (TimeIds, TimeIds) {
+        let original = self.original_size.unwrap_or(size);
+        let target = self.target_size.unwrap_or(size);
+        let crop = self.crops_coords_top_left.unwrap_or_default();
+        let negative = time_ids(
+            self.negative_original_size.unwrap_or(original),
+            crop,
+            self.negative_target_size.unwrap_or(target),
+        );
+        (time_ids(original, crop, target), negative)
+    }
 }
 
 fn time_ids(original: Pair, crop: Pair, target: Pair) -> TimeIds {
@@ -103,6 +117,20 @@ mod tests {
         assert_eq!(negative, positive);
         let both = SizeConditioning { negative_target_size: Some((32, 33)), ..sizes };
         assert_eq!(both.time_ids((512, 512)).1, [64.0, 65.0, 1.0, 2.0, 32.0, 33.0]);
+    }
+
+    #[test]
+    fn over_an_image_each_negative_size_counts_and_its_crop_does_not() {
+        let sizes = SizeConditioning {
+            crops_coords_top_left: Some((8, 16)),
+            target_size: Some((100, 101)),
+            negative_original_size: Some((64, 65)),
+            negative_crops_coords_top_left: Some((1, 2)),
+            ..SizeConditioning::default()
+        };
+        let (positive, negative) = sizes.time_ids_over_image((512, 513));
+        assert_eq!(positive, [512.0, 513.0, 8.0, 16.0, 100.0, 101.0]);
+        assert_eq!(negative, [64.0, 65.0, 8.0, 16.0, 100.0, 101.0]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ class StepSaving:
     """Takes the place of the `forward` of a UNet for one call of its pipeline.
 
     Args:
-        pipeline: diffusers' `StableDiffusionPipeline`, with its scheduler.
+        pipeline: diffusers' `StableDiffusionPipeline` or another that takes a UNet so, with its scheduler.
         is_guided: Whether there is guidance at all, which makes the second half of each batch the conditional one.
         guidance: Start and end of the steps that have guidance, as fractions.
         interval: DeepCache's `cache_interval`.
@@ -60,7 +60,7 @@ class StepSaving:
     def _call(
         self, forward: Forward, sample: torch.Tensor, timestep: torch.Tensor, **kwargs: torch.Tensor
     ) -> tuple[torch.Tensor]:
-        index, steps = self._calls, len(self._pipeline.scheduler.timesteps)
+        index, steps = self._calls, self._pipeline.num_timesteps
         self._calls += 1
         start, end = self._guidance
         alone = self._is_guided and (index / steps < start or (index + 1) / steps > end)

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::error::Error;
-use crate::image::Rgb8;
+use crate::image::{Gray8, Rgb8};
 
 /// Shape and strides that a buffer's consumers read for as long as they hold it.
 struct Shape {
@@ -86,6 +86,11 @@ impl From<Rgb8> for Image {
 
 #[pymethods]
 impl Image {
+    #[new]
+    fn new(pixels: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(rgb("pixels", pixels)?.into())
+    }
+
     #[getter]
     fn width(&self) -> usize {
         self.picture.width
@@ -155,6 +160,39 @@ fn floats(field: &'static str, buffer: &Bound<'_, PyAny>) -> PyResult<(Vec<f32>,
     let foreign = if cfg!(target_endian = "little") { [b'>', b'!'] } else { [b'<', b'<'] };
     let swapped = view.format().to_bytes().first().is_some_and(|order| foreign.contains(order));
     if swapped || !view.is_c_contiguous() || !(1..=5).contains(&view.dimensions()) {
+        return Err(wrong().into());
+    }
+    Ok((view.to_vec(buffer.py())?, view.shape().to_vec()))
+}
+
+/// The picture in a C-contiguous uint8 buffer (height, width, 3).
+pub fn rgb(field: &'static str, buffer: &Bound<'_, PyAny>) -> PyResult<Rgb8> {
+    const ALLOWED: &str = "a C-contiguous uint8 buffer (height, width, 3)";
+    let (pixels, shape) = bytes(field, buffer, ALLOWED)?;
+    match *shape {
+        [height, width, 3] => Ok(Rgb8 { width, height, pixels }),
+        _ => Err(Error::invalid(field, format!("shape {shape:?}"), ALLOWED).into()),
+    }
+}
+
+/// The values in a C-contiguous uint8 buffer (height, width).
+pub fn gray(field: &'static str, buffer: &Bound<'_, PyAny>) -> PyResult<Gray8> {
+    const ALLOWED: &str = "a C-contiguous uint8 buffer (height, width)";
+    let (pixels, shape) = bytes(field, buffer, ALLOWED)?;
+    match *shape {
+        [height, width] => Ok(Gray8 { width, height, pixels }),
+        _ => Err(Error::invalid(field, format!("shape {shape:?}"), ALLOWED).into()),
+    }
+}
+
+/// Values and shape of a C-contiguous uint8 buffer.
+fn bytes(field: &'static str, buffer: &Bound<'_, PyAny>, allowed: &str) -> PyResult<(Vec<u8>, Vec<usize>)> {
+    let wrong = || {
+        let given = buffer.get_type().name().map_or_else(|_| "another type".into(), |name| name.to_string());
+        Error::invalid(field, given, allowed)
+    };
+    let view = PyBuffer::<u8>::get(buffer).map_err(|_| wrong())?;
+    if !view.is_c_contiguous() {
         return Err(wrong().into());
     }
     Ok((view.to_vec(buffer.py())?, view.shape().to_vec()))

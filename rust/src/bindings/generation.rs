@@ -86,6 +86,8 @@ impl Generation {
             peak_memory.set_item(phase.name(), bytes)?;
         }
         let parameters = PyDict::new(py);
+        parameters.set_item("task", params.task().name())?;
+        parameters.set_item("strength", params.strength())?;
         parameters.set_item("width", params.width())?;
         parameters.set_item("height", params.height())?;
         parameters.set_item("num_inference_steps", params.num_inference_steps())?;

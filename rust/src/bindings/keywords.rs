@@ -16,10 +16,19 @@ impl<'py> Keywords<'py> {
     }
 
     /// One of them; nothing for None.
-    pub fn take<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(&self, name: &str) -> PyResult<Option<T>> {
+    pub fn take<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(&self, name: &'static str) -> PyResult<Option<T>> {
+        self.take_with(name, |_, value| value.extract())
+    }
+
+    /// One of them, read by `read`, which its errors name; nothing for None.
+    pub fn take_with<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&'static str, &Bound<'py, PyAny>) -> PyResult<T>,
+    ) -> PyResult<Option<T>> {
         let Some(value) = self.0.get_item(name)? else { return Ok(None) };
         self.0.del_item(name)?;
-        if value.is_none() { Ok(None) } else { value.extract().map(Some) }
+        if value.is_none() { Ok(None) } else { read(name, &value).map(Some) }
     }
 
     /// Those of a schedule.

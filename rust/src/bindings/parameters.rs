@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::buffers::{gray, rgb};
 use super::keywords::Keywords;
 use crate::error::Result;
 use crate::params::{Defaults, GenerationParams, Previews, Request};
@@ -25,6 +26,9 @@ impl Parameters {
             request: Request {
                 prompt,
                 negative_prompt: keywords.take("negative_prompt")?,
+                image: keywords.take_with("image", rgb)?,
+                mask_image: keywords.take_with("mask_image", gray)?,
+                strength: keywords.take("strength")?,
                 prompt_2: keywords.take("prompt_2")?,
                 negative_prompt_2: keywords.take("negative_prompt_2")?,
                 sizes: SizeConditioning {

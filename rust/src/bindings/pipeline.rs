@@ -117,7 +117,9 @@ impl Pipeline {
         let (params, sampler) = Parameters::extract(py, prompt, parameters)?.check(&self.model.defaults)?;
         let kind = sampler.kind.unwrap_or(self.model.scheduler.default_kind());
         blocking(py, || {
-            schedulers::create(kind, &self.model.scheduler, params.num_inference_steps(), &sampler.options).map(drop)
+            let steps = params.num_inference_steps();
+            let scheduler = schedulers::create(kind, &self.model.scheduler, steps, &sampler.options)?;
+            pipeline::begin_index(&params, scheduler.as_ref()).map(drop)
         })
     }
 
@@ -131,6 +133,11 @@ impl Pipeline {
         dict.set_item("guidance_scale", defaults.guidance_scale)?;
         dict.set_item("scheduler", self.model.scheduler.default_kind().name())?;
         Ok(dict)
+    }
+
+    #[getter]
+    fn tasks(&self) -> Vec<&'static str> {
+        self.model.defaults.tasks.iter().map(|task| task.name()).collect()
     }
 
     #[getter]

@@ -80,6 +80,14 @@ impl AutoencoderConfig {
         }
     }
 
+    /// Channels of the encoder's feature maps of the pixels' size.
+    pub fn encoder_width(&self) -> usize {
+        match self {
+            Self::Kl(config) => config.block_out_channels[0],
+            Self::Tiny(config) => config.encoder_block_out_channels[0],
+        }
+    }
+
     /// Channels of the decoder's widest feature map of the pixels' size.
     pub fn widest(&self) -> usize {
         match self {

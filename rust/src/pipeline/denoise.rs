@@ -20,21 +20,31 @@ impl Pipeline {
         image: usize,
         clock: &mut Clock<'_>,
     ) -> Result<Tensor> {
-        let Drawing { mut latents, mut scheduler, mut noise } = drawing;
+        let Drawing { mut latents, begin, inpainting, mut scheduler, mut noise } = drawing;
         let mut network = Network::new(self, params, conditions)?;
-        let timesteps = scheduler.timesteps().to_vec();
+        let timesteps = scheduler.timesteps()[begin..].to_vec();
         let steps = timesteps.len();
         for (index, timestep) in timesteps.into_iter().enumerate() {
-            let sample = self.bring(&scheduler.scale_model_input(&latents, index)?)?;
+            let of_schedule = begin + index;
+            let mut sample = scheduler.scale_model_input(&latents, of_schedule)?;
+            if let Some(inpainting) = &inpainting {
+                sample = inpainting.model_input(sample)?;
+            }
+            let sample = self.bring(&sample)?;
             let guided = params.is_guided() && params.guidance_interval().contains(index, steps);
             network.begin_step(index, guided)?;
             let output = network.guided(&sample, timestep, guided, clock.cancel())?.to_dtype(DType::F32)?;
-            let stepped = scheduler.step(&output, index, &latents, &mut |shape| noise.draw(shape))?;
+            let stepped = scheduler.step(&output, of_schedule, &latents, &mut |shape| noise.draw(shape))?;
+            let (mut foreseen, mut next) = (stepped.pred_original_sample, stepped.prev_sample);
+            if let Some(inpainting) = &inpainting {
+                foreseen = inpainting.keep_clean(foreseen)?;
+                next = inpainting.keep(next, scheduler.as_ref(), of_schedule + 1)?;
+            }
             let preview = match params.previews().after(index) {
-                true => Some(self.preview(&stepped.pred_original_sample, params.previews().decode, clock.cancel())?),
+                true => Some(self.preview(&foreseen, params.previews().decode, clock.cancel())?),
                 false => None,
             };
-            latents = stepped.prev_sample;
+            latents = next;
             clock.step(Phase::Denoise, image, preview)?;
         }
         Ok(latents)

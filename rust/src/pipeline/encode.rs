@@ -30,7 +30,11 @@ impl Pipeline {
     /// The conditions of one generation, the unconditional before the conditional under guidance.
     pub(super) fn encode(&self, params: &GenerationParams) -> Result<(Conditioning, Vec<PromptTruncation>)> {
         let mut truncations = Vec::new();
-        let (positive_sizes, negative_sizes) = params.sizes().time_ids((params.height(), params.width()));
+        let (size, sizes) = ((params.height(), params.width()), params.sizes());
+        let (positive_sizes, negative_sizes) = match params.initial_image() {
+            None => sizes.time_ids(size),
+            Some(_) => sizes.time_ids_over_image(size),
+        };
         let texts = pair(("prompt", params.prompt()), ("prompt_2", params.prompt_2()));
         let embedded = self.embed(texts, &mut truncations)?;
         let unconditional = match (params.is_guided(), params.negative_prompt()) {

@@ -1,7 +1,8 @@
 //! What a request says to no effect.
 
+use super::inpaint;
 use crate::family::{Family, StableDiffusion};
-use crate::params::GenerationParams;
+use crate::params::{GenerationParams, InitialImage};
 
 /// What was given and has no effect on a schedule of `steps`.
 pub(super) fn warnings(params: &GenerationParams, model: &StableDiffusion, steps: usize) -> Vec<String> {
@@ -29,6 +30,8 @@ pub(super) fn warnings(params: &GenerationParams, model: &StableDiffusion, steps
         let scale = params.guidance_scale();
         warnings.push(format!("guidance_rescale has no effect at guidance_scale {scale}: guidance begins above 1"));
     }
+    let mask_image = params.initial_image().and_then(InitialImage::mask_image);
+    warnings.extend(mask_image.and_then(|mask| inpaint::repaints_nothing(mask, model.vae.factor())));
     warnings.extend(of_family(params, model));
     warnings
 }
@@ -42,6 +45,10 @@ fn of_family(params: &GenerationParams, model: &StableDiffusion) -> Vec<String> 
             && model.force_zeros_for_empty_prompt
         {
             warnings.push("negative_prompt_2 has no effect without negative_prompt".into());
+        }
+        if params.initial_image().is_some() && params.sizes().negative_crops_coords_top_left.is_some() {
+            warnings
+                .push("negative_crops_coords_top_left has no effect with an image: crops_coords_top_left has".into());
         }
         return warnings;
     }

@@ -247,6 +247,9 @@ impl Pipeline {
         }
         if engine == Engine::Candle {
             model.defaults.deepcache_branches = 0;
+            if !reference::Vae::encodes(&model.vae) {
+                model.leave_out_images("the candle engine encodes only with a quant_conv")?;
+            }
         }
         let tolerates_bf16 = engine == Engine::Native && model.tolerates_bf16();
         let dtype = device::compute_dtype(&device, dtype, tolerates_bf16)?;

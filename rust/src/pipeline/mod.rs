@@ -4,7 +4,9 @@ mod clock;
 mod decode;
 mod denoise;
 mod encode;
+mod image_to_image;
 mod ineffective;
+mod inpaint;
 mod load;
 mod prepare;
 mod preview;
@@ -29,7 +31,9 @@ use crate::tokenizer::{ClipTokenizer, Truncation};
 
 use clock::{Clock, Measured};
 use encode::TextStage;
+pub use image_to_image::begin_index;
 pub use load::Engine;
+use prepare::Drawing;
 pub use prepare::Noise;
 use preview::LatentColours;
 pub use sources::VaeFolders;
@@ -143,10 +147,10 @@ impl Pipeline {
 
         let (conditions, truncations) = self.encode(params)?;
         clock.finish(Phase::Encode)?;
-        let drawings = self.prepare(params, kind, &sampler.options)?;
+        let drawings = self.prepare(params, kind, &sampler.options, cancel)?;
         clock.finish(Phase::Prepare)?;
-        let steps = drawings.first().map_or(0, |drawing| drawing.scheduler.timesteps().len());
-        clock.expect(drawings.iter().map(|drawing| drawing.scheduler.timesteps().len()).sum());
+        let steps = drawings.first().map_or(0, Drawing::steps);
+        clock.expect(drawings.iter().map(Drawing::steps).sum());
         let mut latents = Vec::with_capacity(drawings.len());
         for (image, drawing) in drawings.into_iter().enumerate() {
             latents.push(self.denoise(params, drawing, &conditions, image, &mut clock)?);
@@ -181,10 +185,15 @@ impl Pipeline {
         if !self.device.is_cpu() {
             return Ok(());
         }
-        let (needed, mib) = (self.model.decode_bytes(params.height(), params.width()), 1 << 20);
+        let mut work = ("decode", self.model.decode_bytes(params.height(), params.width()));
+        if params.initial_image().is_some() {
+            let encode = ("encode", self.model.encode_bytes(params.height(), params.width()));
+            work = if encode.1 > work.1 { encode } else { work };
+        }
+        let ((work, needed), mib) = (work, 1 << 20);
         match device::available_bytes() {
             Some(available) if available < needed => Err(Error::OutOfMemory(format!(
-                "a picture of {} x {} takes about {} MiB to decode, and {} MiB are free",
+                "a picture of {} x {} takes about {} MiB to {work}, and {} MiB are free",
                 params.width(),
                 params.height(),
                 needed / mib,

@@ -2,6 +2,7 @@
 
 mod engines;
 mod generation;
+mod image_tasks;
 mod inputs;
 mod loading;
 mod progress;
