@@ -10,7 +10,8 @@ import pytest
 
 from sd_rbee.backend import native
 from tools.random_checkpoint import PRESETS, CheckpointConfig, Dtype, specs, write_checkpoint
-from tools.random_checkpoint.config import DTYPES, json_configs
+from tools.random_checkpoint.config import DTYPES
+from tools.random_checkpoint.json_configs import json_configs
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TINY, TINY_V2 = PRESETS["tiny"], PRESETS["tiny-v2"]
