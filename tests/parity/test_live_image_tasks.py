@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import fidelity
 import needs_torch  # noqa: F401
 from draws import draw, seeds
+from image_tasks import random_mask, random_picture
 from random_models import random_model
 from sd_rbee import models
 from sd_rbee.backend import native
@@ -44,29 +44,6 @@ def _write_model(seed: int, folder: Path, in_channels: int) -> Path:
     return write_checkpoint(model, folder, seed=seed)
 
 
-def _picture(seed: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Waves of every colour under some noise."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:height, :width]
-    angles = [random.uniform(-0.3, 0.3, 2) for _ in range(3)]
-    waves = np.stack([np.sin(rows * down + columns * right) for down, right in angles], axis=-1)
-    noise = random.normal(0, 0.1, (height, width, 3))
-    picture: NDArray[np.uint8] = np.clip((waves + noise + 1) * 127.5, 0, 255).astype(np.uint8)
-    return picture
-
-
-def _mask(seed: int, height: int, width: int) -> NDArray[np.uint8]:
-    """A soft blot, or any value anywhere."""
-    random = np.random.default_rng(seed)
-    if random.random() < 0.3:
-        return random.integers(0, 256, (height, width), np.uint8)
-    rows, columns = np.mgrid[:height, :width]
-    row, column = random.uniform(0, height), random.uniform(0, width)
-    distance = np.hypot(rows - row, columns - column)
-    blot: NDArray[np.uint8] = np.clip(255 - distance * random.uniform(2, 12), 0, 255).astype(np.uint8)
-    return blot
-
-
 def _request(seed: int, multiple: int, scheduler: str) -> dict[str, Any]:
     """Anything that a user may ask for."""
     random = draw(seed, f"image task {scheduler}")
@@ -82,7 +59,7 @@ def _request(seed: int, multiple: int, scheduler: str) -> dict[str, Any]:
         "guidance_scale": random.choice(_GUIDANCE.get(scheduler, (1.0, 3.5, 7.5))),
         "height": height,
         "width": width,
-        "image": _picture(seed, height, width),
+        "image": random_picture(seed, height, width),
         "num_images_per_prompt": random.randint(1, 2),
         "seed": random.getrandbits(32),
         "scheduler": scheduler,
@@ -99,7 +76,7 @@ def _assert_same_pictures(folder: Path, request: dict[str, Any]) -> None:
 
 
 def _masked(seed: int, request: dict[str, Any]) -> dict[str, Any]:
-    return {**request, "mask_image": _mask(seed, request["height"], request["width"])}
+    return {**request, "mask_image": random_mask(seed, request["height"], request["width"])}
 
 
 def _multiple(folder: Path) -> int:
