@@ -7,7 +7,17 @@ from pathlib import Path
 
 from tools.goldens import store
 
-PARTS = ("tokenizer", "random", "schedules", "trajectories", "networks", "tiny_networks", "pictures")
+PARTS = (
+    "tokenizer",
+    "random",
+    "schedules",
+    "trajectories",
+    "networks",
+    "tiny_networks",
+    "family_networks",
+    "pictures",
+    "task_pictures",
+)
 
 
 def main() -> None:

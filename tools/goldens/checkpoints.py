@@ -89,6 +89,31 @@ CHECKPOINTS: dict[str, CheckpointConfig] = {
         dtype="f16",
     ),
 }
+_XL = PRESETS["tiny-xl"]
+FAMILIES: dict[str, CheckpointConfig] = {
+    "turbo": PRESETS["tiny-turbo"],
+    "v1, inpainting": PRESETS["tiny-inpaint"],
+    "v2, inpainting": PRESETS["tiny-v2-inpaint"],
+    "xl": _XL,
+    "xl, inpainting": PRESETS["tiny-xl-inpaint"],
+    "xl, other widths and depths": replace(
+        _XL,
+        text_encoder=replace(_XL.text_encoder, hidden_size=24, max_position_embeddings=20, num_hidden_layers=1),
+        # The first encoder's end token, where the preset has the highest id.
+        text_encoder_2=replace(_XL.text_encoder_2, max_position_embeddings=20, projection_dim=9, eos_token_id=None),
+        unet=replace(
+            _XL.unet,
+            layers_per_block=2,
+            # No attention at the outer level, no layers of it.
+            transformer_layers_per_block=(0, 1, 2),
+            cross_attention_dim=48,
+            addition_time_embed_dim=6,
+            projection_class_embeddings_input_dim=45,
+        ),
+        text_encoder_prefix="",
+        dtype="f16",
+    ),
+}
 
 
 def mean_magnitude(folder: Path, config: CheckpointConfig) -> float:
