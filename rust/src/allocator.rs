@@ -16,6 +16,8 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Bytes that may be held beyond the most that were in use at one time, and at most as many again: blocks of all
 /// sizes that a step needs are more than it needs at once.
 const SLACK: usize = 192 << 20;
+/// Bytes from which on a new block begins something else than what ran before, whose blocks are of little use then.
+const TURNING_POINT: usize = 32 << 20;
 /// Blocks that are kept at most.
 const SLOTS: usize = 256;
 
@@ -156,7 +158,8 @@ impl<A: GlobalAlloc> Recycling<A> {
             kept.bytes -= size;
             return (block.data, false);
         }
-        let room = kept.peak - kept.used + SLACK.min(kept.peak);
+        let slack = if size < TURNING_POINT { SLACK.min(kept.peak) } else { 0 };
+        let room = kept.peak - kept.used + slack;
         self.shrink(&mut kept, room);
         kept.fresh += 1;
         drop(kept);

@@ -54,20 +54,33 @@ impl ResnetBlock2D {
     /// Feature maps (batch, …, h, w) of `inputs` channels together, and the time embedding (1 or batch, width) where there
     /// is one, to (batch, outputs, h, w).
     pub fn forward(&self, inputs: &[&Tensor], time_embedding: Option<&Tensor>) -> Result<Tensor> {
-        // Assigned anew, so that each is gone as soon as the next is there.
-        let mut h = self.norm1.forward_silu(inputs)?;
-        h = match (&self.time_emb_proj, time_embedding) {
-            (Some(projection), Some(embedding)) => {
-                self.conv1.forward_shifted(&h, &projection.forward(&Activation::Silu.forward(embedding)?)?)?
-            }
-            _ => self.conv1.forward(&h)?,
-        };
-        h = self.norm2.forward_silu(&[&h])?;
+        let h = self.norm1.forward_silu(inputs)?;
+        let h = self.middle(h, time_embedding)?;
         match (&self.conv_shortcut, inputs) {
             (Some(shortcut), _) => self.conv2.forward_add(&h, &shortcut.forward_joined(inputs)?),
             (None, [x]) => self.conv2.forward_add(&h, x),
             (None, _) => self.conv2.forward_add(&h, &Tensor::cat(inputs, 1)?),
         }
+    }
+
+    /// [`ResnetBlock2D::forward`] of one feature map that nobody else holds, in less memory.
+    pub fn forward_owned(&self, x: Tensor) -> Result<Tensor> {
+        let Some(shortcut) = &self.conv_shortcut else { return self.forward(&[&x], None) };
+        let residual = shortcut.forward_joined(&[&x])?;
+        let h = self.middle(self.norm1.forward_silu_in_place(x)?, None)?;
+        self.conv2.forward_add(&h, &residual)
+    }
+
+    /// From the first convolution to before the second.
+    fn middle(&self, h: Tensor, time_embedding: Option<&Tensor>) -> Result<Tensor> {
+        let convolved = match (&self.time_emb_proj, time_embedding) {
+            (Some(projection), Some(embedding)) => {
+                self.conv1.forward_shifted(&h, &projection.forward(&Activation::Silu.forward(embedding)?)?)?
+            }
+            _ => self.conv1.forward(&h)?,
+        };
+        drop(h);
+        self.norm2.forward_silu_in_place(convolved)
     }
 }
 

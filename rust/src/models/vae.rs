@@ -166,7 +166,7 @@ impl<Resample> Level<Resample> {
     fn forward(&self, mut x: Tensor, cancel: &CancelToken) -> Result<Tensor> {
         for resnet in &self.resnets {
             cancel.check()?;
-            x = resnet.forward(&[&x], None)?;
+            x = resnet.forward_owned(x)?;
         }
         cancel.check()?;
         Ok(x)
@@ -260,7 +260,7 @@ impl Decoder {
                 x = upsample.forward(&x, None)?;
             }
         }
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&[&x])?)
+        self.conv_out.forward(&self.conv_norm_out.forward_silu_in_place(x)?)
     }
 }
 

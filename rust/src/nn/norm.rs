@@ -38,6 +38,14 @@ impl GroupNorm {
         self.run(inputs, true)
     }
 
+    /// [`GroupNorm::forward_silu`] of one feature map, whose memory the result may take: nobody else may hold it.
+    pub fn forward_silu_in_place(&self, x: Tensor) -> Result<Tensor> {
+        match &self.0 {
+            GroupNormKernel::Cpu(norm) => channels_first(&norm.forward_in_place(channels_last(&x)?, true)?),
+            GroupNormKernel::Candle(_) => self.forward_silu(&[&x]),
+        }
+    }
+
     fn run(&self, inputs: &[&Tensor], silu: bool) -> Result<Tensor> {
         match &self.0 {
             GroupNormKernel::Cpu(norm) => {

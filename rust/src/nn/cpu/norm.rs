@@ -1,6 +1,6 @@
 //! Normalisations; their sums lose nothing at a million elements.
 
-use candle_core::Tensor;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::Output;
@@ -71,6 +71,25 @@ multiversion! {
         } else {
             for (((target, value), scale), shift) in values {
                 *target = value * scale + shift;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// The same over what is there, for whole pixels.
+    fn scale_shift_in_place(pixels: &mut [f32], scale: &[f32], shift: &[f32], silu: bool) {
+        for pixel in pixels.chunks_exact_mut(scale.len()) {
+            let values = pixel.iter_mut().zip(scale).zip(shift);
+            if silu {
+                for ((value, scale), shift) in values {
+                    let y = *value * scale + shift;
+                    *value = y * sigmoid(y);
+                }
+            } else {
+                for ((value, scale), shift) in values {
+                    *value = *value * scale + shift;
+                }
             }
         }
     }
@@ -167,6 +186,31 @@ impl GroupNorm {
         unsafe { tensor(output, shape) }
     }
 
+    /// [`GroupNorm::forward`] of one input, whose memory the result takes: nobody else may hold it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Inference`] for shapes that do not fit.
+    pub fn forward_in_place(&self, x: Tensor, silu: bool) -> Result<Tensor> {
+        let channels = self.weight.len();
+        let fits = channels > 0 && self.groups > 0 && channels.is_multiple_of(self.groups);
+        let (batch, pixels) = match *x.dims() {
+            [batch, height, width, of] if of == channels && fits && self.bias.len() == channels => {
+                (batch, height * width)
+            }
+            ref dims => return Err(misfit("the input", dims, &[channels])),
+        };
+        let x = x.contiguous()?;
+        if batch * pixels == 0 {
+            return Ok(x);
+        }
+        let values = Values::of(&x)?;
+        let affines = values.chunks_exact(pixels * channels).map(|image| self.affine(&[image], &[channels], pixels));
+        let affines = affines.collect();
+        drop(values);
+        x.inplace_op1(&Affines { affines, channels, silu })?;
+        Ok(x)
+    }
+
     /// What each channel of one image is multiplied by, and what is added.
     fn affine(&self, parts: &[&[f32]], counts: &[usize], pixels: usize) -> (Vec<f32>, Vec<f32>) {
         let (mut sums, mut squares) = (Vec::new(), Vec::new());
@@ -189,6 +233,33 @@ impl GroupNorm {
             }
         }
         (scale, shift)
+    }
+}
+
+/// What the channels of each image are multiplied by and what is added, followed by SiLU where asked.
+struct Affines {
+    affines: Vec<(Vec<f32>, Vec<f32>)>,
+    channels: usize,
+    silu: bool,
+}
+
+impl InplaceOp1 for Affines {
+    fn name(&self) -> &'static str {
+        "group-norm"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("the CPU kernels take contiguous f32 only");
+        };
+        let values = &mut values[start..end];
+        let of_image = values.len() / self.affines.len();
+        for (image, (scale, shift)) in values.chunks_exact_mut(of_image).zip(&self.affines) {
+            image
+                .par_chunks_mut(PIXELS * self.channels)
+                .for_each(|pixels| scale_shift_in_place(pixels, scale, shift, self.silu));
+        }
+        Ok(())
     }
 }
 
@@ -252,6 +323,9 @@ mod tests {
                 assert_same_bits(|set| {
                     let mut y = vec![0f32; count];
                     scale_shift::on(set, &x, &weight, &bias, silu, &mut y);
+                    let mut in_place = x.clone();
+                    scale_shift_in_place::on(set, &mut in_place, &weight, &bias, silu);
+                    assert!(in_place.iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits()));
                     y
                 });
             }
