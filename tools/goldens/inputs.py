@@ -15,9 +15,10 @@ def picture(seed: int, height: int, width: int) -> NDArray[np.uint8]:
     """Waves of every colour under some noise, (height, width, 3); of whole numbers alone, which no library rounds."""
     random = np.random.RandomState(seed)
     down, right, phase = random.randint(-24, 25, 3), random.randint(-24, 25, 3), random.randint(0, 510, 3)
-    rows, columns = np.mgrid[:height, :width, None]
-    waves = np.abs((rows * down + columns * right + phase) % 510 - 255)
-    return np.clip(waves + random.randint(-24, 25, waves.shape), 0, 255).astype(np.uint8)
+    rows, columns = np.mgrid[:height, :width]
+    waves = np.abs((np.multiply.outer(rows, down) + np.multiply.outer(columns, right) + phase) % 510 - 255)
+    values: NDArray[np.uint8] = np.clip(waves + random.randint(-24, 25, waves.shape), 0, 255).astype(np.uint8)
+    return values
 
 
 def mask(seed: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -27,4 +28,5 @@ def mask(seed: int, height: int, width: int) -> NDArray[np.uint8]:
     rows, columns = np.mgrid[:height, :width]
     half = (min(height, width) // 3) ** 2
     distance = (rows - row) ** 2 + (columns - column) ** 2
-    return np.clip(255 - 255 * distance // (2 * half), 0, 255).astype(np.uint8)
+    values: NDArray[np.uint8] = np.clip(255 - 255 * distance // (2 * half), 0, 255).astype(np.uint8)
+    return values

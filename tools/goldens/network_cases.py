@@ -64,7 +64,10 @@ def folder_cases(folder: Path, checkpoint: str, seed: int = 100) -> list[dict[st
         case = {"part": "unet", "shape": shape, "timestep": timestep, "text_shape": text_shape}
         if pooled is not None:
             # A batch of one has one or the other.
-            case |= {"pooled_shape": [batch, pooled], "time_ids": list(islice(cycle(_TIME_IDS), number, number + batch))}
+            case |= {
+                "pooled_shape": [batch, pooled],
+                "time_ids": list(islice(cycle(_TIME_IDS), number, number + batch)),
+            }
         made.append(case)
     for batch, height, width_ in _DECODE:
         made.append({"part": "vae_decode", "shape": [batch, vae["latent_channels"], height, width_]})
@@ -101,7 +104,9 @@ def run(networks: Networks, case: dict[str, Any]) -> NDArray[np.generic]:
             pixels = np.clip(inputs("shape"), -1, 1).data
             return np.asarray(networks.vae_encode(pixels, seed=case["noise_seed"]))
         case part:
-            raise ValueError(f"part: got {part!r}, allowed are text_encoder, pooled_prompt, unet, vae_decode, vae_encode")
+            raise ValueError(
+                f"part: got {part!r}, allowed are text_encoder, pooled_prompt, unet, vae_decode, vae_encode"
+            )
 
 
 def sample(values: NDArray[np.generic]) -> NDArray[np.generic]:

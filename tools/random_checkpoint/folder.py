@@ -27,7 +27,9 @@ def specs(config: CheckpointConfig) -> dict[str, Specs]:
         ValueError: The configuration contradicts itself; raised as the tensors are asked for.
     """
     prefix = config.text_encoder_prefix
-    files = {"text_encoder/model.safetensors": clip_text_model(config.text_encoder, config.tokenizer.vocab_size, prefix)}
+    files = {
+        "text_encoder/model.safetensors": clip_text_model(config.text_encoder, config.tokenizer.vocab_size, prefix)
+    }
     if config.text_encoder_2 is not None:
         files["text_encoder_2/model.safetensors"] = clip_text_model_with_projection(
             config.text_encoder_2, config.tokenizer_2.vocab_size

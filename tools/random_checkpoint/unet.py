@@ -58,8 +58,8 @@ def _added_width(config: UNetConfig) -> int:
     width, sinusoids = config.projection_class_embeddings_input_dim, config.addition_time_embed_dim
     if width is None or sinusoids is None or width <= _SIZES * sinusoids:
         raise ValueError(
-            f"projection_class_embeddings_input_dim: got {width} with an addition_time_embed_dim of {sinusoids}, allowed"
-            f" is more than {_SIZES} of those"
+            f"projection_class_embeddings_input_dim: got {width} with an addition_time_embed_dim of {sinusoids},"
+            f" allowed is more than {_SIZES} of those"
         )
     return width
 
