@@ -199,7 +199,7 @@ def test_the_engines_limit_of_pictures_is_ours() -> None:
         (
             {"path_or_alias": "no-such"},
             sd_rbee.ModelNotFoundError,
-            "'no-such': not an alias (at hand: pollen) and not an existing folder, nor owner/name of the hub or one of",
+            "'no-such': not an alias (at hand: pollen) and not an existing path, nor owner/name of the hub or one of",
         ),
         ({"path_or_alias": "~nobody-at-all/x"}, sd_rbee.ModelNotFoundError, "no model '~nobody-at-all/x'"),
         ({"path_or_alias": "a\0b"}, sd_rbee.ModelNotFoundError, "no model 'a\\x00b'"),

@@ -16,4 +16,6 @@ def test_a_part_says_what_it_was_made_with(part: str) -> None:
 def test_goldens_stay_small() -> None:
     files = list(FOLDER.iterdir())
     assert {file.stem for file in files} == set(PARTS)
-    assert sum(file.stat().st_size for file in files) < 1_500_000
+    sizes = [file.stat().st_size for file in files]
+    assert max(sizes) < 500_000
+    assert sum(sizes) < 2_250_000

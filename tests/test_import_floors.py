@@ -52,6 +52,7 @@ PYTHON_FLOORS = [
         "cli.outputs",
         "cli.progress",
         "cli.worker_settings",
+        "cli.xl_options",
     ],
     ["cli.bench", "cli.generate", "cli.info", "cli.models", "cli.pull", "cli.serve", "cli.verify"],
     ["cli.app"],

@@ -8,11 +8,11 @@ import pytest
 import fidelity
 from sd_rbee import models
 from sd_rbee.backend import native
-from tools.goldens.checkpoints import CHECKPOINTS, mean_magnitude
+from tools.goldens.checkpoints import CHECKPOINTS, FAMILIES, mean_magnitude
 from tools.goldens.digest import digest
 from tools.goldens.network_cases import rms, run, sample
 from tools.goldens.store import Golden, load
-from tools.random_checkpoint import write_checkpoint
+from tools.random_checkpoint import CheckpointConfig, write_checkpoint
 
 
 def _cases(part: str) -> list[Any]:
@@ -22,18 +22,26 @@ def _cases(part: str) -> list[Any]:
     ]
 
 
+_CONFIGS = {"tiny_networks": CHECKPOINTS, "family_networks": FAMILIES}
+
+
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, golden: Callable[[str], Golden]) -> dict[str, native.Pipeline]:
-    """The tiny models by name."""
-    loaded = {}
-    for name, config in CHECKPOINTS.items():
+def tiny(
+    tmp_path_factory: pytest.TempPathFactory, golden: Callable[[str], Golden]
+) -> dict[str, dict[str, native.Pipeline]]:
+    """The tiny models by part and name."""
+
+    def load(part: str, name: str, config: CheckpointConfig) -> native.Pipeline:
         folder = write_checkpoint(config, tmp_path_factory.mktemp("checkpoint"))
-        expected = golden("tiny_networks").facts["mean_magnitude"][name]
+        expected = golden(part).facts["mean_magnitude"][name]
         assert mean_magnitude(folder, config) == pytest.approx(expected, rel=1e-6), (
-            "these are not the weights that the goldens were made with: python -m tools.goldens tiny_networks"
+            f"these are not the weights that the goldens were made with: python -m tools.goldens {part}"
         )
-        loaded[name] = native.Pipeline.load(str(folder), device="cpu", dtype="f32")
-    return loaded
+        return native.Pipeline.load(str(folder), device="cpu", dtype="f32")
+
+    return {
+        part: {name: load(part, name, config) for name, config in configs.items()} for part, configs in _CONFIGS.items()
+    }
 
 
 def _check(pipeline: native.Pipeline, golden: Golden, number: int, case: dict[str, Any]) -> None:
@@ -54,8 +62,21 @@ def test_embedded_model(
     _check(pollen, goldens, number, case)
 
 
-@pytest.mark.parametrize(("number", "case"), _cases("tiny_networks"))
+@pytest.mark.parametrize(
+    ("part", "number", "case"),
+    [pytest.param(part, *case.values, id=f"{part}-{case.id}") for part in _CONFIGS for case in _cases(part)],
+)
 def test_tiny_model(
-    number: int, case: dict[str, Any], tiny: dict[str, native.Pipeline], golden: Callable[[str], Golden]
+    part: str,
+    number: int,
+    case: dict[str, Any],
+    tiny: dict[str, dict[str, native.Pipeline]],
+    golden: Callable[[str], Golden],
 ) -> None:
-    _check(tiny[case["checkpoint"]], golden("tiny_networks"), number, case)
+    _check(tiny[part][case["checkpoint"]], golden(part), number, case)
+
+
+def test_only_models_with_pooled_text_pool(tiny: dict[str, dict[str, native.Pipeline]]) -> None:
+    for name, config in FAMILIES.items():
+        pooled = tiny["family_networks"][name].pooled_prompt("a robot")
+        assert (pooled is None) == (config.text_encoder_2 is None)

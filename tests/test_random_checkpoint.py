@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from sd_rbee.backend import native
 from tools.random_checkpoint import PRESETS, CheckpointConfig, Dtype, specs, write_checkpoint
-from tools.random_checkpoint.config import DTYPES, json_configs
+from tools.random_checkpoint.config import DTYPES
+from tools.random_checkpoint.json_configs import json_configs
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
-TINY, TINY_V2 = PRESETS["tiny"], PRESETS["tiny-v2"]
+TINY, TINY_V2, TINY_XL = PRESETS["tiny"], PRESETS["tiny-v2"], PRESETS["tiny-xl"]
 # Everything that the presets have alike, made different.
 UNUSUAL = {
     "blocks in any order": replace(
@@ -72,17 +74,42 @@ def draw(folder: Path, height: int, width: int) -> np.ndarray[Any, np.dtype[np.u
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("preset", ["tiny", "tiny-v2"])
+@pytest.mark.parametrize("preset", ["tiny", "tiny-v2", "tiny-turbo", "tiny-xl", "tiny-xl-turbo"])
 def test_loads_strictly_and_draws(preset: str, dtype: Dtype, tmp_path: Path) -> None:
     write_checkpoint(replace(PRESETS[preset], dtype=dtype), tmp_path)
     pipe = native.Pipeline.load(str(tmp_path), device="cpu", dtype="f32")
     assert {part.stored_dtype for part in pipe.residency} == {dtype}
     assert pipe.prediction_type == PRESETS[preset].scheduler.prediction_type
+    assert (pipe.defaults["guidance_scale"] == 0) == preset.endswith("turbo")
     for height, width in ((64, 64), (32, 64)):
         pixels = draw(tmp_path, height=height, width=width)
         assert pixels.shape == (height, width, 3)
         # Neither blown up to black and white nor flattened to one grey.
         assert 20 < pixels.std() < 120
+
+
+@pytest.mark.parametrize("preset", ["tiny-inpaint", "tiny-v2-inpaint", "tiny-xl-inpaint"])
+def test_inpainting_nets_load_strictly_and_inpaint(preset: str, tmp_path: Path) -> None:
+    pipe = native.Pipeline.load(str(write_checkpoint(PRESETS[preset], tmp_path)), device="cpu", dtype="f32")
+    assert pipe.tasks == ["inpaint"]
+    image, mask = np.full((32, 48, 3), 128, np.uint8), np.full((32, 48), 255, np.uint8)
+    made = pipe.generate("a robot", image=image.data, mask_image=mask.data, num_inference_steps=2)
+    assert np.asarray(made.images[0]).std() > 20
+
+
+def test_the_index_names_the_pipeline() -> None:
+    names = {name: json_configs(config)["model_index.json"]["_class_name"] for name, config in PRESETS.items()}
+    assert names["v1-5"] == names["tiny-v2"] == "StableDiffusionPipeline"
+    assert names["tiny-inpaint"] == names["tiny-v2-inpaint"] == "StableDiffusionInpaintPipeline"
+    assert names["xl"] == names["tiny-xl-turbo"] == "StableDiffusionXLPipeline"
+    assert names["tiny-xl-inpaint"] == "StableDiffusionXLInpaintPipeline"
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"), [("v1-5", 859_520_964), ("v2-1", 865_910_724), ("xl", 2_567_463_684)]
+)
+def test_unets_are_as_large_as_the_published_ones(preset: str, parameters: int) -> None:
+    assert sum(prod(spec.shape) for spec in specs(PRESETS[preset])[UNET]) == parameters
 
 
 @pytest.mark.parametrize("case", UNUSUAL)
@@ -152,6 +179,10 @@ def test_vocabulary_is_as_large_as_asked_for(tmp_path: Path) -> None:
         (replace(TINY, unet=replace(TINY.unet, up_block_types=("UpBlock2D",))), "up_block_types"),
         (replace(TINY, unet=replace(TINY.unet, down_block_types=("Other",) * 4)), "down_block_types"),
         (replace(TINY, tokenizer=replace(TINY.tokenizer, vocab_size=513)), "vocab_size"),
+        (
+            replace(TINY_XL, unet=replace(TINY_XL.unet, projection_class_embeddings_input_dim=48)),
+            "projection_class_embeddings_input_dim",
+        ),
     ],
 )
 def test_contradictions_are_named_and_leave_no_index(config: CheckpointConfig, field: str, tmp_path: Path) -> None:
@@ -177,13 +208,16 @@ def test_names_and_shapes_are_those_of_diffusers(name: str) -> None:
     config = {**PRESETS, **UNUSUAL}[name]
     configs = json_configs(config)
     unet, vae = ({k: v for k, v in configs[f"{part}/config.json"].items() if k[0] != "_"} for part in ("unet", "vae"))
+    kinds = {"text_encoder": transformers.CLIPTextModel, "text_encoder_2": transformers.CLIPTextModelWithProjection}
     with torch.device("meta"):
         networks = {
             "unet": diffusers.UNet2DConditionModel(**unet),
             "vae": diffusers.AutoencoderKL(**vae),
-            "text_encoder": transformers.CLIPTextModel(
-                transformers.CLIPTextConfig(**configs["text_encoder/config.json"])
-            ),
+            **{
+                part: kind(transformers.CLIPTextConfig(**configs[f"{part}/config.json"]))
+                for part, kind in kinds.items()
+                if f"{part}/config.json" in configs
+            },
         }
     for path, tensors in specs(config).items():
         expected = {key: tuple(value.shape) for key, value in networks[path.split("/")[0]].state_dict().items()}
@@ -193,8 +227,8 @@ def test_names_and_shapes_are_those_of_diffusers(name: str) -> None:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", ["tiny", "tiny-v2"])
-def test_diffusers_loads_it_whole_and_draws(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("tiny")])
+def test_diffusers_loads_it_whole(name: str, tmp_path: Path) -> None:
     diffusers = pytest.importorskip("diffusers")
     transformers = pytest.importorskip("transformers")
     folder = write_checkpoint(PRESETS[name], tmp_path)
@@ -202,11 +236,22 @@ def test_diffusers_loads_it_whole_and_draws(name: str, tmp_path: Path) -> None:
         "unet": diffusers.UNet2DConditionModel,
         "vae": diffusers.AutoencoderKL,
         "text_encoder": transformers.CLIPTextModel,
+        "text_encoder_2": transformers.CLIPTextModelWithProjection,
     }
     for part, kind in classes.items():
-        _, loading = kind.from_pretrained(folder / part, output_loading_info=True)
-        assert {problem: list(keys) for problem, keys in loading.items() if keys} == {}
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+        if (folder / part).is_dir():
+            _, loading = kind.from_pretrained(folder / part, output_loading_info=True)
+            assert {problem: list(keys) for problem, keys in loading.items() if keys} == {}
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
+    assert type(pipe).__name__ == json.loads((folder / "model_index.json").read_text())["_class_name"]
+    assert type(pipe.scheduler).__name__ == PRESETS[name].scheduler.class_name
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["tiny", "tiny-v2", "tiny-turbo", "tiny-xl", "tiny-xl-turbo"])
+def test_diffusers_draws(name: str, tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    pipe = diffusers.DiffusionPipeline.from_pretrained(write_checkpoint(PRESETS[name], tmp_path))
     pixels = pipe("a robot", num_inference_steps=2, output_type="np").images
     assert pixels.shape == (1, 64, 64, 3)
     assert pixels.std() > 0.1

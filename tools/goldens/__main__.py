@@ -7,7 +7,18 @@ from pathlib import Path
 
 from tools.goldens import store
 
-PARTS = ("tokenizer", "random", "schedules", "trajectories", "networks", "tiny_networks", "pictures", "image_processor")
+PARTS = (
+    "tokenizer",
+    "random",
+    "schedules",
+    "trajectories",
+    "networks",
+    "tiny_networks",
+    "family_networks",
+    "pictures",
+    "task_pictures",
+    "image_processor",
+)
 
 
 def main() -> None:

@@ -91,6 +91,47 @@ CHECKPOINTS: dict[str, CheckpointConfig] = {
 }
 
 
+def _wide(preset: str) -> CheckpointConfig:
+    """The preset with four channels a group and more, without which norms of few values amplify what f32 rounds."""
+    config = PRESETS[preset]
+    channels = tuple(4 * width for width in config.unet.block_out_channels)
+    return replace(config, unet=replace(config.unet, block_out_channels=channels))
+
+
+_XL = _wide("tiny-xl")
+FAMILIES: dict[str, CheckpointConfig] = {
+    "turbo": _wide("tiny-turbo"),
+    "v1, inpainting": _wide("tiny-inpaint"),
+    "v2, inpainting": _wide("tiny-v2-inpaint"),
+    "xl": _XL,
+    "xl, inpainting": _wide("tiny-xl-inpaint"),
+    "xl, other widths and depths": replace(
+        _XL,
+        text_encoder=replace(_XL.text_encoder, hidden_size=24, max_position_embeddings=20, num_hidden_layers=1),
+        text_encoder_2=ClipTextConfig(
+            hidden_size=24,
+            intermediate_size=40,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=20,
+            projection_dim=9,
+        ),
+        unet=replace(
+            _XL.unet,
+            layers_per_block=2,
+            # No attention at the outer level, so that it does not matter how many layers of it there are.
+            transformer_layers_per_block=(0, 1, 2),
+            cross_attention_dim=48,
+            addition_time_embed_dim=6,
+            projection_class_embeddings_input_dim=45,
+        ),
+        text_encoder_prefix="",
+        force_zeros_for_empty_prompt=False,
+        dtype="f16",
+    ),
+}
+
+
 def mean_magnitude(folder: Path, config: CheckpointConfig) -> float:
     """The mean magnitude of the weights of a written checkpoint: tells whether they are the ones meant."""
     total, count = 0.0, 0

@@ -1,6 +1,7 @@
 """What each network of a model is given, the same for both sides."""
 
 import json
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +23,8 @@ _UNET: tuple[tuple[int, int, float, int | None], ...] = (
     (5, 7, 261.0, None),
     (12, 4, 0.0, 1),
 )
+# Original height and width, top and left, target height and width, as SDXL is told them.
+_TIME_IDS = ((1024.0, 1024.0, 0.0, 0.0, 1024.0, 1024.0), (37.0, 4096.0, 512.0, 3.0, 640.0, 1536.0))
 _DECODE = ((1, 8, 8), (2, 3, 10), (1, 16, 16))
 _ENCODE = ((1, 8, 8), (2, 3, 10), (1, 16, 16))
 
@@ -30,7 +33,15 @@ class Networks(Protocol):
     """The networks of a model: the native pipeline, or `tools.reference.networks`. All values given are f32."""
 
     def encode_prompt(self, text: str) -> ArrayLike: ...
-    def predict(self, sample: "Buffer", timestep: float, embeddings: "Buffer") -> ArrayLike: ...
+    def pooled_prompt(self, text: str) -> ArrayLike | None: ...
+    def predict(
+        self,
+        sample: "Buffer",
+        timestep: float,
+        embeddings: "Buffer",
+        pooled: "Buffer | None" = None,
+        time_ids: "Buffer | None" = None,
+    ) -> ArrayLike: ...
     def vae_decode(self, latents: "Buffer") -> ArrayLike: ...
     def vae_encode(self, pixels: "Buffer", *, seed: int | None = None) -> ArrayLike: ...
 
@@ -38,15 +49,26 @@ class Networks(Protocol):
 def folder_cases(folder: Path, checkpoint: str, seed: int = 100) -> list[dict[str, Any]]:
     """The cases of the model in `folder`, which they call `checkpoint`; their inputs are drawn from `seed` on."""
     unet, vae, text = (_config(folder / part) for part in ("unet", "vae", "text_encoder"))
-    tokens, width = text["max_position_embeddings"], text["hidden_size"]
+    tokens, width = text["max_position_embeddings"], unet["cross_attention_dim"]
+    second = folder / "text_encoder_2"
+    pooled = _config(second)["projection_dim"] if second.is_dir() else None
     # Pixels to a latent, along a side.
     channels = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
     factor = 2 ** (len(channels) - 1)
     made: list[dict[str, Any]] = [{"part": "text_encoder", "text": prompt} for prompt in PROMPTS]
+    if pooled is not None:
+        made += [{"part": "pooled_prompt", "text": prompt} for prompt in PROMPTS]
     for number, (height, width_, timestep, count) in enumerate(_UNET):
         batch = 2 if number == 0 else 1
         shape, text_shape = [batch, unet["in_channels"], height, width_], [batch, count or tokens, width]
-        made.append({"part": "unet", "shape": shape, "timestep": timestep, "text_shape": text_shape})
+        case = {"part": "unet", "shape": shape, "timestep": timestep, "text_shape": text_shape}
+        if pooled is not None:
+            # A batch of one has one or the other.
+            case |= {
+                "pooled_shape": [batch, pooled],
+                "time_ids": list(islice(cycle(_TIME_IDS), number, number + batch)),
+            }
+        made.append(case)
     for batch, height, width_ in _DECODE:
         made.append({"part": "vae_decode", "shape": [batch, vae["latent_channels"], height, width_]})
     for noise_seed, (batch, height, width_) in zip((None, 7, 11), _ENCODE, strict=True):
@@ -69,15 +91,22 @@ def run(networks: Networks, case: dict[str, Any]) -> NDArray[np.generic]:
     match case["part"]:
         case "text_encoder":
             return np.asarray(networks.encode_prompt(case["text"]))
+        case "pooled_prompt":
+            return np.asarray(networks.pooled_prompt(case["text"]))
         case "unet":
-            return np.asarray(networks.predict(inputs("shape"), case["timestep"], inputs("text_shape", 1000)))
+            given = [inputs("shape"), case["timestep"], inputs("text_shape", 1000)]
+            if "time_ids" in case:
+                given += [inputs("pooled_shape", 2000), np.array(case["time_ids"], np.float32).data]
+            return np.asarray(networks.predict(*given))
         case "vae_decode":
             return np.asarray(networks.vae_decode(inputs("shape")))
         case "vae_encode":
             pixels = np.clip(inputs("shape"), -1, 1).data
             return np.asarray(networks.vae_encode(pixels, seed=case["noise_seed"]))
         case part:
-            raise ValueError(f"part: got {part!r}, allowed are text_encoder, unet, vae_decode, vae_encode")
+            raise ValueError(
+                f"part: got {part!r}, allowed are text_encoder, pooled_prompt, unet, vae_decode, vae_encode"
+            )
 
 
 def sample(values: NDArray[np.generic]) -> NDArray[np.generic]:

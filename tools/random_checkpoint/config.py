@@ -1,8 +1,8 @@
 """What a checkpoint is made of. Fields carry diffusers' and transformers' own names, as in `config.json`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Dtype = Literal["f32", "f16", "bf16"]
 DTYPES: tuple[Dtype, ...] = ("f32", "f16", "bf16")
@@ -32,7 +32,13 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTextConfig:
-    """Shape of a `CLIPTextModel`; the defaults are v1-5's."""
+    """Shape of a `CLIPTextModel`; the defaults are v1-5's.
+
+    Attributes:
+        projection_dim: Width of the pooled state, of which only a second text encoder has a projection.
+        eos_token_id: Which token's state is the pooled one: the vocabulary's own end token where it is None; 2, in old
+            configurations, stands for the highest id of a prompt.
+    """
 
     hidden_size: int = 768
     intermediate_size: int = 3072
@@ -41,6 +47,7 @@ class ClipTextConfig:
     max_position_embeddings: int = 77
     hidden_act: Literal["quick_gelu", "gelu"] = "quick_gelu"
     projection_dim: int = 768
+    eos_token_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +57,9 @@ class UNetConfig:
     Attributes:
         attention_head_dim: Number of heads a level, which diffusers' configurations call so.
         mid_block_type: `UNetMidBlock2DCrossAttn`, or None for nothing between the halves.
+        addition_embed_type: `text_time` for a UNet that is also told pooled text and sizes, as SDXL's.
+        addition_time_embed_dim: Width of the sinusoids of each of six sizes.
+        projection_class_embeddings_input_dim: Width of pooled text and sinusoids together.
     """
 
     sample_size: int = 64
@@ -65,6 +75,9 @@ class UNetConfig:
     cross_attention_dim: int = 768
     use_linear_projection: bool = False
     norm_num_groups: int = 32
+    addition_embed_type: Literal["text_time"] | None = None
+    addition_time_embed_dim: int | None = None
+    projection_class_embeddings_input_dim: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +109,13 @@ class TinyVaeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
-    """The noise schedule of Stable Diffusion, for diffusers' `DDIMScheduler`."""
+    """The noise schedule of Stable Diffusion.
 
+    Attributes:
+        class_name: Of diffusers' scheduler.
+    """
+
+    class_name: str = "DDIMScheduler"
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     num_train_timesteps: int = 1000
     beta_start: float = 0.00085
@@ -114,69 +132,27 @@ class CheckpointConfig:
     """A whole model; vary it with `dataclasses.replace`.
 
     Attributes:
+        tokenizer_2: Of the second text encoder.
+        text_encoder_2: A `CLIPTextModelWithProjection`, which makes the model one of SDXL's.
         text_encoder_prefix: What the names of the text encoder's tensors begin with: `text_model.` in published
             checkpoints, nothing in those that transformers 5 writes.
         tiny_vae: Takes the place of `vae`.
+        force_zeros_for_empty_prompt: Whether SDXL's embeddings of no negative prompt are zeros.
         dtype: Of every stored tensor.
     """
 
     tokenizer: TokenizerConfig = TokenizerConfig()
     text_encoder: ClipTextConfig = ClipTextConfig()
+    tokenizer_2: TokenizerConfig = TokenizerConfig(pad_token="!")
+    text_encoder_2: ClipTextConfig | None = None
     unet: UNetConfig = UNetConfig()
     vae: VaeConfig = VaeConfig()
     tiny_vae: TinyVaeConfig | None = None
     scheduler: SchedulerConfig = SchedulerConfig()
     text_encoder_prefix: Literal["text_model.", ""] = "text_model."
+    force_zeros_for_empty_prompt: bool = True
     dtype: Dtype = "f32"
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: got {self.dtype!r}, allowed are {', '.join(DTYPES)}")
-
-
-def vae_json(config: VaeConfig | TinyVaeConfig) -> dict[str, Any]:
-    """Contents of the `config.json` of a VAE."""
-    shape = {**asdict(config), "in_channels": 3, "out_channels": 3}
-    if isinstance(config, TinyVaeConfig):
-        return {"_class_name": "AutoencoderTiny", **shape, "act_fn": "relu", "upsampling_scaling_factor": 2}
-    levels = len(config.block_out_channels)
-    blocks = {"down_block_types": ["DownEncoderBlock2D"] * levels, "up_block_types": ["UpDecoderBlock2D"] * levels}
-    return {"_class_name": "AutoencoderKL", **shape, **blocks}
-
-
-def json_configs(config: CheckpointConfig) -> dict[str, dict[str, Any]]:
-    """Contents of every configuration file, by its path in the folder."""
-    eos = config.tokenizer.vocab_size - 1
-    torch_dtype = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}[config.dtype]
-    vae = vae_json(config.tiny_vae or config.vae)
-    components = {
-        "tokenizer": ("transformers", "CLIPTokenizer"),
-        "text_encoder": ("transformers", "CLIPTextModel"),
-        "unet": ("diffusers", "UNet2DConditionModel"),
-        "vae": ("diffusers", vae["_class_name"]),
-        "scheduler": ("diffusers", "DDIMScheduler"),
-    }
-    absent = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"), (None, None))
-    return {
-        "text_encoder/config.json": {
-            "architectures": ["CLIPTextModel"],
-            "model_type": "clip_text_model",
-            "vocab_size": config.tokenizer.vocab_size,
-            **asdict(config.text_encoder),
-            "layer_norm_eps": 1e-5,
-            "bos_token_id": eos - 1,
-            "eos_token_id": eos,
-            "pad_token_id": eos if config.tokenizer.pad_token == TokenizerConfig.pad_token else 0,
-            "torch_dtype": torch_dtype,
-        },
-        "unet/config.json": {"_class_name": "UNet2DConditionModel", **asdict(config.unet)},
-        "vae/config.json": vae,
-        "scheduler/scheduler_config.json": {"_class_name": "DDIMScheduler", **asdict(config.scheduler)},
-        # Last: a folder that has its index is whole.
-        "model_index.json": {
-            "_class_name": "StableDiffusionPipeline",
-            "requires_safety_checker": False,
-            **absent,
-            **components,
-        },
-    }

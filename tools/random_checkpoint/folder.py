@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tools.random_checkpoint.autoencoder_tiny import autoencoder_tiny
-from tools.random_checkpoint.config import CheckpointConfig, Dtype, TinyVaeConfig, VaeConfig, json_configs, vae_json
+from tools.random_checkpoint.config import CheckpointConfig, Dtype, TinyVaeConfig, VaeConfig
+from tools.random_checkpoint.json_configs import json_configs, vae_json
 from tools.random_checkpoint.safetensors import write_safetensors
 from tools.random_checkpoint.tensors import Specs
-from tools.random_checkpoint.text_encoder import clip_text_model
+from tools.random_checkpoint.text_encoder import clip_text_model, clip_text_model_with_projection
 from tools.random_checkpoint.tokenizer import write_tokenizer
 from tools.random_checkpoint.unet import unet
 from tools.random_checkpoint.vae import autoencoder_kl
@@ -25,9 +26,16 @@ def specs(config: CheckpointConfig) -> dict[str, Specs]:
     Raises:
         ValueError: The configuration contradicts itself; raised as the tensors are asked for.
     """
-    text = clip_text_model(config.text_encoder, config.tokenizer.vocab_size, config.text_encoder_prefix)
+    prefix = config.text_encoder_prefix
+    files = {
+        "text_encoder/model.safetensors": clip_text_model(config.text_encoder, config.tokenizer.vocab_size, prefix)
+    }
+    if config.text_encoder_2 is not None:
+        files["text_encoder_2/model.safetensors"] = clip_text_model_with_projection(
+            config.text_encoder_2, config.tokenizer_2.vocab_size
+        )
     return {
-        "text_encoder/model.safetensors": text,
+        **files,
         "unet/diffusion_pytorch_model.safetensors": unet(config.unet),
         f"vae/{_VAE_WEIGHTS}": _vae_specs(config.tiny_vae or config.vae),
     }
@@ -57,13 +65,16 @@ def write_checkpoint(
         raise ValueError(f"seed: got {seed}, allowed is 0 or more")
     if folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"folder: {folder} is not empty, allowed is a new or an empty one")
-    for component in ("tokenizer", "text_encoder", "unet", "vae", "scheduler"):
-        (folder / component).mkdir(parents=True, exist_ok=True)
+    configs = json_configs(config)
+    for path in configs:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder / "tokenizer", config.tokenizer, config.text_encoder.max_position_embeddings)
+    if config.text_encoder_2 is not None:
+        write_tokenizer(folder / "tokenizer_2", config.tokenizer_2, config.text_encoder_2.max_position_embeddings)
     for path, tensors in specs(config).items():
         on_file(path)
         write_safetensors(folder / path, tensors, config.dtype, seed)
-    for path, contents in json_configs(config).items():
+    for path, contents in configs.items():
         _write_json(folder / path, contents)
     return folder
 

@@ -1,4 +1,4 @@
-"""Models to write by name: two published shapes at full size, and each of them made tiny."""
+"""Models to write by name: published shapes at full size, and each of them made tiny."""
 
 from tools.random_checkpoint.config import (
     CheckpointConfig,
@@ -8,10 +8,9 @@ from tools.random_checkpoint.config import (
     UNetConfig,
     VaeConfig,
 )
+from tools.random_checkpoint.tiny_presets import TINY_PRESETS
 
-_TINY_VAE = VaeConfig(sample_size=64, block_out_channels=(4, 8, 16, 16), layers_per_block=1, norm_num_groups=4)
-
-PRESETS = {
+PRESETS: dict[str, CheckpointConfig] = {
     "v1-5": CheckpointConfig(),
     "v2-1": CheckpointConfig(
         tokenizer=TokenizerConfig(pad_token="!"),
@@ -29,41 +28,31 @@ PRESETS = {
         vae=VaeConfig(sample_size=768),
         scheduler=SchedulerConfig(prediction_type="v_prediction"),
     ),
-    "tiny": CheckpointConfig(
-        tokenizer=TokenizerConfig(vocab_size=640),
-        text_encoder=ClipTextConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, projection_dim=32
-        ),
-        unet=UNetConfig(
-            sample_size=8,
-            block_out_channels=(4, 8, 16, 16),
-            layers_per_block=1,
-            attention_head_dim=2,
-            cross_attention_dim=32,
-            norm_num_groups=4,
-        ),
-        vae=_TINY_VAE,
-    ),
-    "tiny-v2": CheckpointConfig(
-        tokenizer=TokenizerConfig(vocab_size=640, pad_token="!"),
-        text_encoder=ClipTextConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=4,
+    "xl": CheckpointConfig(
+        text_encoder_2=ClipTextConfig(
+            hidden_size=1280,
+            intermediate_size=5120,
+            num_hidden_layers=32,
+            num_attention_heads=20,
             hidden_act="gelu",
-            projection_dim=16,
+            projection_dim=1280,
+            eos_token_id=2,
         ),
         unet=UNetConfig(
-            sample_size=8,
-            block_out_channels=(4, 8, 16, 16),
-            layers_per_block=1,
-            attention_head_dim=(1, 2, 4, 4),
-            cross_attention_dim=32,
+            sample_size=128,
+            block_out_channels=(320, 640, 1280),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10),
+            attention_head_dim=(5, 10, 20),
+            cross_attention_dim=2048,
             use_linear_projection=True,
-            norm_num_groups=4,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
         ),
-        vae=_TINY_VAE,
-        scheduler=SchedulerConfig(prediction_type="v_prediction"),
+        vae=VaeConfig(sample_size=1024, scaling_factor=0.13025),
+        scheduler=SchedulerConfig(class_name="EulerDiscreteScheduler"),
     ),
+    **TINY_PRESETS,
 }

@@ -1,7 +1,7 @@
-"""Tensors of transformers' `CLIPTextModel`."""
+"""Tensors of transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`."""
 
 from tools.random_checkpoint.config import ClipTextConfig
-from tools.random_checkpoint.tensors import Specs, embedding, linear, norm
+from tools.random_checkpoint.tensors import Specs, embedding, linear, norm, weight
 
 
 def clip_text_model(config: ClipTextConfig, vocab_size: int, prefix: str) -> Specs:
@@ -11,6 +11,12 @@ def clip_text_model(config: ClipTextConfig, vocab_size: int, prefix: str) -> Spe
     for index in range(config.num_hidden_layers):
         yield from _layer(f"{prefix}encoder.layers.{index}", width, config.intermediate_size)
     yield from norm(f"{prefix}final_layer_norm", width)
+
+
+def clip_text_model_with_projection(config: ClipTextConfig, vocab_size: int) -> Specs:
+    """The encoder keeps its prefix in every version of transformers."""
+    yield from clip_text_model(config, vocab_size, "text_model.")
+    yield from weight("text_projection", (config.projection_dim, config.hidden_size))
 
 
 def _layer(name: str, width: int, inner: int) -> Specs:

@@ -13,12 +13,13 @@ END_OF_WORD = "</w>"
 
 
 def write_tokenizer(folder: Path, config: TokenizerConfig, model_max_length: int) -> None:
-    """Writes `vocab.json`, `merges.txt`, `tokenizer_config.json` and `special_tokens_map.json`.
+    """Writes `vocab.json`, `merges.txt`, `tokenizer_config.json` and `special_tokens_map.json` into a new folder.
 
     Raises:
         ValueError: The vocabulary is too small for every byte and the special tokens, or larger than merges suffice
             for.
     """
+    folder.mkdir(exist_ok=True)
     letters = [*_alphabet(), *(f"{letter}{END_OF_WORD}" for letter in _alphabet())]
     count = config.vocab_size - len(letters) - 2
     merges = list(islice(_merges(), max(count, 0)))

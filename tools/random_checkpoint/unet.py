@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from tools.random_checkpoint.config import UNetConfig, per_level
 from tools.random_checkpoint.tensors import Specs, conv, linear, norm, resnet
 
+# Height and width twice, top and left: what SDXL is told of a picture.
+_SIZES = 6
+
 
 def unet(config: UNetConfig) -> Specs:
     """Every tensor, on the way from the sample to the prediction.
 
     Raises:
-        ValueError: A list is not as long as the list of channels, or a block is of an unknown type.
+        ValueError: A list is not as long as the list of channels, a block is of an unknown type, or pooled text and
+            sizes are told without their widths.
     """
     channels = tuple(config.block_out_channels)
     levels = len(channels)
@@ -20,6 +24,9 @@ def unet(config: UNetConfig) -> Specs:
     time = 4 * channels[0]
     yield from linear("time_embedding.linear_1", channels[0], time)
     yield from linear("time_embedding.linear_2", time, time)
+    if config.addition_embed_type is not None:
+        yield from linear("add_embedding.linear_1", _added_width(config), time)
+        yield from linear("add_embedding.linear_2", time, time)
     yield from conv("conv_in", config.in_channels, channels[0])
     for level in range(levels):
         name = f"down_blocks.{level}"
@@ -45,6 +52,16 @@ def _attends(field: str, types: Sequence[str], plain: str, levels: int) -> list[
     if len(types) != levels or any(kind not in allowed for kind in types):
         raise ValueError(f"{field}: got {list(types)}, allowed are {levels} of {' and '.join(allowed)}")
     return [allowed[kind] for kind in types]
+
+
+def _added_width(config: UNetConfig) -> int:
+    width, sinusoids = config.projection_class_embeddings_input_dim, config.addition_time_embed_dim
+    if width is None or sinusoids is None or width <= _SIZES * sinusoids:
+        raise ValueError(
+            f"projection_class_embeddings_input_dim: got {width} with an addition_time_embed_dim of {sinusoids},"
+            f" allowed is more than {_SIZES} of those"
+        )
+    return width
 
 
 def _with_skips(channels: tuple[int, ...], level: int, layers: int) -> list[int]:

@@ -67,7 +67,8 @@ def create(kind: str, config: Mapping[str, Any], options: Mapping[str, Any]) -> 
     # torch takes its square roots from MKL, whose last bits depend on the machine, and rescale_betas_zero_snr subtracts
     # two that are nearly equal.
     with unittest.mock.patch.object(torch.Tensor, "sqrt", _rounded_sqrt):
-        return scheduler_class.from_config({**config, **algorithm, **given})
+        # Beside the configuration: of one that diffusers has loaded, keys that its file left out are not taken.
+        return scheduler_class.from_config(dict(config), **algorithm, **given)
 
 
 def _rounded_sqrt(tensor: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import click
 
 from sd_rbee.cli.image_options import image_options
 from sd_rbee.cli.options import debug_option, model_options
+from sd_rbee.cli.xl_options import xl_options
 
 if TYPE_CHECKING:
     from sd_rbee.pipeline import Engine
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 )
 @click.option("--spacing", "timestep_spacing", metavar="NAME", help="leading, trailing or linspace.")
 @image_options
+@xl_options
 @model_options
 @click.option(
     "--vae", metavar="VAE", help="An AutoencoderKL or AutoencoderTiny instead of the model's own; as --model."

@@ -177,8 +177,8 @@ def _check_range(field: str, value: int, least: int, most: int) -> None:
 
 
 def _check_prompts(spec: GenerationSpec) -> None:
-    for field, text in (("prompt", spec.prompt), ("negative_prompt", spec.negative_prompt or "")):
-        size = len(text.encode())
+    for field in ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2"):
+        size = len((getattr(spec, field) or "").encode())
         if size > _MAX_PROMPT_BYTES:
             raise InvalidParamsError(field, f"{size} bytes", f"at most {_MAX_PROMPT_BYTES} bytes")
 

@@ -24,6 +24,14 @@ _Border: TypeAlias = Annotated[
     list[Annotated[int, _range(minimum=0)]],
     _range(minItems=4, maxItems=4, description="Pixels beyond the left, the top, the right and the bottom."),
 ]
+_Size: TypeAlias = Annotated[
+    list[Annotated[int, _range(minimum=1, maximum=1 << 16)]],
+    _range(minItems=2, maxItems=2, description="Height and width. Of use to SDXL alone."),
+]
+_Corner: TypeAlias = Annotated[
+    list[Annotated[int, _range(minimum=0, maximum=1 << 16)]],
+    _range(minItems=2, maxItems=2, description="Top and left. Of use to SDXL alone."),
+]
 
 
 class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -31,6 +39,14 @@ class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     prompt: _PromptText
     negative_prompt: _PromptText | None = None
+    prompt_2: _PromptText | None = None
+    negative_prompt_2: _PromptText | None = None
+    original_size: _Size | None = None
+    crops_coords_top_left: _Corner | None = None
+    target_size: _Size | None = None
+    negative_original_size: _Size | None = None
+    negative_crops_coords_top_left: _Corner | None = None
+    negative_target_size: _Size | None = None
     steps: Annotated[int, _range(minimum=1)] | None = None
     guidance_scale: Annotated[float, _range(minimum=0, maximum=1000)] | None = None
     guidance_rescale: Annotated[float, _range(minimum=0, maximum=1)] = 0.0

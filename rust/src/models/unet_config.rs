@@ -60,7 +60,7 @@ pub struct UNet2DConditionConfig {
     pub norm_eps: f64,
     /// Width of the text embeddings.
     pub cross_attention_dim: usize,
-    /// Transformer blocks after each resnet block, a level.
+    /// Transformer blocks after each resnet block, a level; 0 also where a level has no attention.
     pub transformer_layers_per_block: Vec<usize>,
     /// Attention heads of each level. diffusers' configurations call this `attention_head_dim`.
     pub num_attention_heads: Vec<usize>,
@@ -146,7 +146,7 @@ impl UNet2DConditionConfig {
             norm_eps: fields.number("norm_eps", 1e-5, 0.0..=1.0)?,
             cross_attention_dim: fields.size("cross_attention_dim", 1280, 1..=65_536)?,
             transformer_layers_per_block: fields
-                .sizes("transformer_layers_per_block", levels, 1..=64)?
+                .sizes("transformer_layers_per_block", levels, 0..=64)?
                 .unwrap_or_else(|| vec![1; levels]),
             num_attention_heads: heads,
             use_linear_projection: fields.flag("use_linear_projection", false)?,

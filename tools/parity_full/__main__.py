@@ -1,0 +1,100 @@
+"""`python -m tools.parity_full`."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tools.parity_full import tables
+from tools.parity_full.cases import DEFAULT_PARTS, PARTS, case
+from tools.parity_full.engine import DIFFUSERS, DTYPES, OURS
+from tools.random_checkpoint import PRESETS, write_checkpoint
+
+_MODELS = ("v1-5", "v2-1", "xl")
+_MEMORY = "memory"
+# How much of what a failed process said is passed on.
+_TAIL = 2000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.parity_full",
+        description="Compare networks of published widths, with random weights, with those of diffusers.",
+    )
+    parser.add_argument("folder", type=Path, help="where models and results are kept; may hold those of another run")
+    parser.add_argument("--models", nargs="+", choices=PRESETS, default=_MODELS, help="default: %(default)s")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=(*PARTS, _MEMORY),
+        default=(*DEFAULT_PARTS, _MEMORY),
+        help="those with -own are at the model's own size; default: %(default)s",
+    )
+    parser.add_argument("--size", type=int, help="sides of the picture whose memory is measured; default: the model's")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: %(default)s")
+    given = parser.parse_args()
+    parts = [part for part in given.parts if part != _MEMORY]
+    failed = False
+    for model in given.models:
+        folder, results = given.folder / model / "model", given.folder / model / "results"
+        common = [model, str(folder), "--threads", str(given.threads)]
+        for engine, todo in _unfinished(model, results, parts):
+            _write(model, folder)
+            (results / engine).mkdir(parents=True, exist_ok=True)
+            said = _run([engine, *common, "--outputs", str(results / engine), "--parts", *todo])
+            failed |= said is None
+        for engine, dtype in [(engine, dtype) for engine, dtypes in DTYPES.items() for dtype in dtypes]:
+            path = tables.memory_file(results, engine, dtype, given.size)
+            if _MEMORY not in given.parts or path.exists():
+                continue
+            _write(model, folder)
+            size = [] if given.size is None else ["--size", str(given.size)]
+            if (said := _run([engine, *common, "--dtype", dtype, *size])) is None:
+                failed = True
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(said, encoding="utf-8")
+    if parts:
+        print(tables.parity(given.folder, given.models, parts), end="\n\n")
+    if _MEMORY in given.parts:
+        print(tables.memory(given.folder, given.models, given.size))
+    return int(failed)
+
+
+def _unfinished(model: str, results: Path, parts: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Engines and the parts that each process of theirs is to compute: diffusers loads only the network of a part."""
+    there = [part for part in parts if case(PRESETS[model], part) is not None]
+    todo = {engine: [part for part in there if not (results / engine / f"{part}.npy").exists()] for engine in DTYPES}
+    ours = [(OURS, todo[OURS])] if todo[OURS] else []
+    return [*((DIFFUSERS, [part]) for part in todo[DIFFUSERS]), *ours]
+
+
+def _write(model: str, folder: Path) -> None:
+    if (folder / "model_index.json").is_file():
+        return
+    # One without its index was not finished.
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"writing {model}", file=sys.stderr)
+    write_checkpoint(replace(PRESETS[model], dtype="f16"), folder)
+
+
+def _run(arguments: Sequence[str]) -> str | None:
+    """What an engine's process printed; None where it failed, which is told of."""
+    print(" ".join(arguments), file=sys.stderr)
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.parity_full.engine", *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        # Libraries print, too; what is asked for comes last.
+        return done.stdout.strip().rpartition("\n")[2]
+    why = "killed, perhaps for its memory" if done.returncode < 0 else done.stderr[-_TAIL:]
+    print(f"ended with {done.returncode}: {why}", file=sys.stderr)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""One engine in this process: `python -m tools.parity_full.engine`, which prints what it did as JSON."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tools.goldens.network_cases import Networks, run
+from tools.parity_full.cases import PARTS, case
+from tools.random_checkpoint import PRESETS
+
+OURS, DIFFUSERS = "sd-rbee", "diffusers"
+DTYPES = {OURS: ("f32", "bf16", "int8"), DIFFUSERS: ("f32", "bf16")}
+_PROMPT = "a robot"
+
+
+def _native(folder: Path, dtype: str, threads: int) -> Any:  # noqa: ANN401
+    from sd_rbee.backend import native
+
+    return native.Pipeline.load(str(folder), device="cpu", dtype=dtype, num_threads=threads)
+
+
+def _networks(engine: str, folder: Path, threads: int) -> Networks:
+    if engine == OURS:
+        networks: Networks = _native(folder, "f32", threads)
+        return networks
+    import torch
+
+    from tools.reference.networks import Networks as TheirNetworks
+
+    torch.set_num_threads(threads)
+    return TheirNetworks(folder, torch.float32)
+
+
+def compute(engine: str, model: str, folder: Path, parts: list[str], outputs: Path, threads: int) -> None:
+    """Writes the output of each part, f32, to `outputs`/part.npy."""
+    networks = _networks(engine, folder, threads)
+    for part in parts:
+        asked = case(PRESETS[model], part)
+        assert asked is not None
+        values = run(networks, asked)
+        unfinished = outputs / f"{part}.part.npy"
+        np.save(unfinished, values)
+        # With its name it is whole.
+        unfinished.replace(outputs / f"{part}.npy")
+
+
+def memory(engine: str, folder: Path, dtype: str, size: int | None, threads: int) -> dict[str, float]:
+    """GiB that the process has had at most: once the model is loaded, and after a picture of one step."""
+    sides: dict[str, Any] = {} if size is None else {"height": size, "width": size}
+    if engine == OURS:
+        ours = _native(folder, dtype, threads)
+        loaded = _peak_gib()
+        ours.generate(_PROMPT, num_inference_steps=1, seed=1, **sides)
+    else:
+        import diffusers
+        import torch
+
+        torch.set_num_threads(threads)
+        torch_dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
+        pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch_dtype)
+        loaded = _peak_gib()
+        pipeline(_PROMPT, num_inference_steps=1, generator=torch.Generator().manual_seed(1), **sides)
+    return {"loaded": loaded, "drawn": _peak_gib()}
+
+
+def _peak_gib() -> float:
+    """Linux's VmHWM."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 2**20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.parity_full.engine")
+    parser.add_argument("engine", choices=DTYPES)
+    parser.add_argument("model", choices=PRESETS)
+    parser.add_argument("folder", type=Path, help="the model's")
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="to compute in f32")
+    parser.add_argument("--outputs", type=Path, help="where to write them")
+    parser.add_argument("--dtype", help="to measure the memory of a picture in")
+    parser.add_argument("--size", type=int, help="sides of that picture in pixels; the model's own by default")
+    given = parser.parse_args()
+    if given.parts:
+        compute(given.engine, given.model, given.folder, given.parts, given.outputs, given.threads)
+    else:
+        print(json.dumps(memory(given.engine, given.folder, given.dtype, given.size, given.threads)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
