@@ -41,11 +41,11 @@ def is_seamless(difference: NDArray[np.float32], borders: tuple[int, int]) -> bo
 def test_tiles_are_the_whole() -> None:
     engine = pollen().native_pipeline
     given = latents(66, 130)
-    whole, tiled = np.asarray(engine.vae_decode(given)), np.asarray(engine.vae_decode(given, tiled=True))
+    whole, tiled = np.asarray(engine.vae_decode(given.data)), np.asarray(engine.vae_decode(given.data, tiled=True))
     assert not np.array_equal(whole, tiled), "no tiles"
     assert np.abs(whole - tiled).max() < ROUNDING
     assert is_seamless((whole - tiled)[0], (264, 520))
-    mode, in_tiles = np.asarray(engine.vae_encode(whole)), np.asarray(engine.vae_encode(whole, tiled=True))
+    mode, in_tiles = np.asarray(engine.vae_encode(whole.data)), np.asarray(engine.vae_encode(whole.data, tiled=True))
     assert not np.array_equal(mode, in_tiles), "no tiles"
     assert np.abs(mode - in_tiles).max() < ROUNDING * np.abs(mode).max()
 
@@ -62,9 +62,9 @@ def test_a_tiny_autoencoders_tiles_are_the_whole(levels: int, tmp_path: Path) ->
     pipe = Pipeline.load(vae=write_vae(tiny, tmp_path / "tiny"))
     engine, factor = pipe.native_pipeline, pipe.size_multiple
     given = latents(528 // factor, 1040 // factor)
-    whole, tiled = np.asarray(engine.vae_decode(given)), np.asarray(engine.vae_decode(given, tiled=True))
+    whole, tiled = np.asarray(engine.vae_decode(given.data)), np.asarray(engine.vae_decode(given.data, tiled=True))
     assert np.abs(whole - tiled).max() < ROUNDING * np.abs(whole).max()
-    mode, in_tiles = np.asarray(engine.vae_encode(whole)), np.asarray(engine.vae_encode(whole, tiled=True))
+    mode, in_tiles = np.asarray(engine.vae_encode(whole.data)), np.asarray(engine.vae_encode(whole.data, tiled=True))
     assert np.abs(mode - in_tiles).max() < ROUNDING * np.abs(mode).max()
 
 
@@ -105,9 +105,7 @@ def test_tiles_are_cancelled() -> None:
             timer.start()
 
     with pytest.raises(Cancelled):
-        pollen().generate(
-            "a robot", on_step=on_step, cancel=token, **large(height=2048, width=2048, vae_tiling=True)
-        )
+        pollen().generate("a robot", on_step=on_step, cancel=token, **large(height=2048, width=2048, vae_tiling=True))
 
 
 @pytest.fixture
@@ -156,7 +154,7 @@ def test_previews_widen_a_vae_too(overflowing: Path) -> None:
         if step.preview is not None:
             seen.append(np.asarray(step.preview))
 
-    spec = GenerationSpec("a robot", **small())
+    spec = GenerationSpec.of("a robot", **small())
     made = pipe.run(spec, on_step=on_step, cancel=CancelToken(), preview_every=1, decode_previews=True)
     assert len(made.warnings) == 1
     assert np.array_equal(seen[-1], pixels(made))

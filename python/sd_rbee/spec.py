@@ -76,9 +76,9 @@ class GenerationParameters(TypedDict, total=False):
         guidance_end: Fraction of the steps up to the last with guidance.
         deepcache_interval: The inner blocks of the UNet run at every so many steps alone (DeepCache); 1 is always.
         deepcache_branch: The skip connection inside of which blocks count as inner, 0 the outermost.
-        vae_tiling: Whether the VAE runs in tiles: the same picture in less than half of the memory and several times the
-            time, from 512 pixels a side on. None does so where the memory asks for it. Several pictures are always
-            decoded one after another.
+        vae_tiling: Whether the VAE runs in tiles where a side is above 512 pixels: the same picture in less than half of
+            the memory and several times the time. None does so where the memory asks for it. Several pictures are
+            always decoded one after another.
     """
 
     negative_prompt: str | None
