@@ -96,6 +96,8 @@ plausible = st.fixed_dictionaries(
         "guidance_end": st.floats(0.5, 1, exclude_min=True),
         "deepcache_interval": st.integers(1, 4),
         "deepcache_branch": st.integers(0, 3),
+        "clip_skip": st.one_of(st.none(), st.integers(0, 2)),
+        "prompt_syntax": st.sampled_from(["plain", "a1111"]),
         "negative_prompt": st.one_of(st.none(), st.text(st.characters(codec="utf-8"))),
     }
 )

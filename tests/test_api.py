@@ -95,6 +95,8 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         guidance_end=0.9,
         deepcache_interval=2,
         deepcache_branch=1,
+        clip_skip=1,
+        prompt_syntax="a1111",
         vae_tiling=False,
     )
     assert result.seeds == [5, 6]
@@ -120,6 +122,8 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         "guidance_end": 0.9,
         "deepcache_interval": 2,
         "deepcache_branch": 1,
+        "clip_skip": 1,
+        "prompt_syntax": "a1111",
         "vae_tiling": False,
         "model": "pollen",
         "vae": None,
@@ -150,6 +154,7 @@ def test_all_arguments_together(draw: Callable[..., GenerationResult]) -> None:
         {"guidance_start": 0.25},
         {"guidance_end": 0.75},
         {"deepcache_interval": 2},
+        {"clip_skip": 1},
         {"deepcache_interval": 2, "deepcache_branch": 1},
     ],
     ids=lambda change: "-".join(map(str, change.values())),

@@ -170,7 +170,8 @@ class Generation:
 
         Keys: task (one of `Pipeline.tasks`), strength (None for text-to-image), width, height,
         num_inference_steps, guidance_scale, guidance_rescale, guidance_start, guidance_end,
-        deepcache_interval, deepcache_branch, vae_tiling, scheduler, eta, timestep_spacing (None with lcm and tcd),
+        deepcache_interval, deepcache_branch, clip_skip, prompt_syntax, vae_tiling, scheduler, eta,
+        timestep_spacing (None with lcm and tcd),
         use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas, rescale_betas_zero_snr.
         """
 
@@ -236,6 +237,8 @@ class Pipeline:
         guidance_end: float = 1.0,
         deepcache_interval: int = 1,
         deepcache_branch: int = 0,
+        clip_skip: int | None = None,
+        prompt_syntax: str = "plain",
         vae_tiling: bool | None = None,
         preview_every: int = 0,
         decode_previews: bool = False,
@@ -280,9 +283,12 @@ class Pipeline:
         """
     def tokenize(self, text: str) -> list[int]:
         """Token ids, begin, end and padding included; exactly the encoder's window long."""
-    def encode_prompt(self, text: str) -> Tensor:
-        """The hidden states that the UNet reads, of all text encoders side by side; shape (1, window, width)."""
-    def pooled_prompt(self, text: str) -> Tensor | None:
+    def encode_prompt(self, text: str, *, clip_skip: int | None = None, prompt_syntax: str = "plain") -> Tensor:
+        """The hidden states that the UNet reads, of all text encoders side by side; shape (1, window, width).
+
+        In the syntax a1111 as many windows as the text takes, one behind the other.
+        """
+    def pooled_prompt(self, text: str, *, prompt_syntax: str = "plain") -> Tensor | None:
         """The projected state of the end token, shape (1, width); None for models whose UNet takes none."""
     def predict(
         self,

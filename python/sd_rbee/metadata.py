@@ -56,6 +56,8 @@ def to_infotext(recipe: Mapping[str, Any]) -> str:
         "Guidance end": _changed(recipe["guidance_end"], 1.0),
         "DeepCache interval": _changed(recipe["deepcache_interval"], 1),
         "DeepCache branch": _changed(recipe["deepcache_branch"], 0),
+        # The webui counts from 1.
+        "Clip skip": None if (skip := recipe["clip_skip"]) is None else skip + 1,
         "Denoising strength": None if (strength := recipe.get("strength")) is None else _number(strength),
         "Mask blur": _number(blur) if (blur := recipe.get("mask_blur")) else None,
         "Inpaint area": None if recipe.get("padding_mask_crop") is None else "Only masked",

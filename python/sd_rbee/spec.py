@@ -76,7 +76,11 @@ class GenerationParameters(TypedDict, total=False):
         guidance_end: Fraction of the steps up to the last with guidance.
         deepcache_interval: The inner blocks of the UNet run at every so many steps alone (DeepCache); 1 is always.
         deepcache_branch: The skip connection inside of which blocks count as inner, 0 the outermost.
-        vae_tiling: Whether the VAE runs in tiles where a side is above 512 pixels: the same picture in less than half of
+        clip_skip: Layers of the text encoders that are left out at their end, for the prompt alone, as diffusers does.
+        prompt_syntax: plain, as diffusers reads prompts: cut where the text encoder's window ends; or a1111, as the webui
+            does: of any length, with `(emphasis:1.3)`, `[less]` and `BREAK`, and `clip_skip` for the negative prompt
+            too.
+        vae_tiling: Whether the VAE runs in tiles where a side is above 512 pixels: the same picture in less than half
             the memory and several times the time. None does so where the memory asks for it. Several pictures are
             always decoded one after another.
     """
@@ -115,6 +119,8 @@ class GenerationParameters(TypedDict, total=False):
     guidance_end: float
     deepcache_interval: int
     deepcache_branch: int
+    clip_skip: int | None
+    prompt_syntax: str
     vae_tiling: bool | None
 
 
@@ -180,6 +186,8 @@ class GenerationSpec:
     guidance_end: float = _by(check_float, 1.0)
     deepcache_interval: int = _by(check_int, 1)
     deepcache_branch: int = _by(check_int_from_zero, 0)
+    clip_skip: int | None = _by(check_int_from_zero)
+    prompt_syntax: str = _by(check_text, "plain")
     vae_tiling: bool | None = _by(check_bool)
 
     def __post_init__(self) -> None:

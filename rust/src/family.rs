@@ -177,6 +177,8 @@ impl StableDiffusion {
                 MAX_SIDE / factor
             )));
         }
+        let layers = text_encoder_2.as_ref().map_or(usize::MAX, |config| config.num_hidden_layers);
+        let layers = layers.min(text_encoder.num_hidden_layers);
         let distilled = scheduler.is_of_turbo();
         let defaults = Defaults {
             size_multiple: vae.factor(),
@@ -186,6 +188,7 @@ impl StableDiffusion {
             guidance_scale: if distilled { 0.0 } else { family.guidance_scale() },
             deepcache_branches: unet.deepcache_branches(),
             has_vae_tiles: true,
+            max_clip_skip: layers.saturating_sub(family.hidden_state().skipped),
             tasks,
             image_to_image_strength: family.strengths().0,
             inpaint_strength: family.strengths().1,

@@ -12,6 +12,7 @@ pub mod threads;
 pub mod device;
 mod files;
 pub mod image;
+pub mod prompt_syntax;
 pub mod size_conditioning;
 pub mod step_saving;
 

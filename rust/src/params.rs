@@ -5,6 +5,7 @@ mod task;
 
 use crate::error::{Error, Result};
 use crate::image::{Gray8, Rgb8};
+use crate::prompt_syntax::PromptSyntax;
 use crate::size_conditioning::SizeConditioning;
 use crate::step_saving::{DeepCache, GuidanceInterval};
 pub use initial_image::InitialImage;
@@ -38,6 +39,8 @@ pub struct Defaults {
     pub deepcache_branches: usize,
     /// Whether the engine's VAE can run in tiles.
     pub has_vae_tiles: bool,
+    /// Layers of the text encoders that `clip_skip` may leave out.
+    pub max_clip_skip: usize,
     /// What the model can do; at least one.
     pub tasks: &'static [Task],
     /// How much of a picture is drawn anew, above 0 to 1.
@@ -83,6 +86,10 @@ pub struct Request {
     pub deepcache_interval: Option<usize>,
     /// Below [`Defaults::deepcache_branches`]; none is 0.
     pub deepcache_branch: Option<usize>,
+    /// Layers of the text encoders that are left out at their end, up to [`Defaults::max_clip_skip`].
+    pub clip_skip: Option<usize>,
+    /// How the prompts are read.
+    pub prompt_syntax: PromptSyntax,
     /// Whether pictures are decoded in tiles; none does so where the memory asks for it.
     pub vae_tiling: Option<bool>,
     /// 1 to [`MAX_IMAGES`].
@@ -126,6 +133,8 @@ pub struct GenerationParams {
     guidance_rescale: f64,
     guidance_interval: GuidanceInterval,
     deepcache: DeepCache,
+    clip_skip: Option<usize>,
+    prompt_syntax: PromptSyntax,
     vae_tiling: Option<bool>,
     seeds: Vec<u64>,
     previews: Previews,
@@ -172,6 +181,7 @@ impl GenerationParams {
         let guidance_interval = GuidanceInterval::new(request.guidance_start, request.guidance_end)?;
         let branches = defaults.deepcache_branches;
         let deepcache = DeepCache::new(request.deepcache_interval, request.deepcache_branch, branches)?;
+        check_clip_skip(request.clip_skip, defaults)?;
         check_tiling(request.vae_tiling, defaults)?;
         let images = request.num_images_per_prompt;
         if !(1..=MAX_IMAGES).contains(&images) {
@@ -201,6 +211,8 @@ impl GenerationParams {
             guidance_rescale: request.guidance_rescale,
             guidance_interval,
             deepcache,
+            clip_skip: request.clip_skip,
+            prompt_syntax: request.prompt_syntax,
             vae_tiling: request.vae_tiling,
             seeds: (seed..=last).collect(),
             previews: request.previews,
@@ -291,6 +303,16 @@ impl GenerationParams {
         self.deepcache
     }
 
+    /// Layers of the text encoders that are left out at their end.
+    pub fn clip_skip(&self) -> Option<usize> {
+        self.clip_skip
+    }
+
+    /// How the prompts are read.
+    pub fn prompt_syntax(&self) -> PromptSyntax {
+        self.prompt_syntax
+    }
+
     /// Whether pictures are decoded in tiles; none where the memory decides.
     pub fn vae_tiling(&self) -> Option<bool> {
         self.vae_tiling
@@ -313,6 +335,16 @@ pub(crate) fn check_prompt(field: &'static str, text: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(field, format_args!("{} bytes", text.len()), format!("at most {MAX_PROMPT_BYTES} bytes")))
+}
+
+/// Refuses to leave out more layers of the text encoders than there are.
+pub(crate) fn check_clip_skip(clip_skip: Option<usize>, defaults: &Defaults) -> Result<()> {
+    match clip_skip {
+        Some(given) if given > defaults.max_clip_skip => {
+            Err(Error::invalid("clip_skip", given, format!("none, or 0 to {} for this model", defaults.max_clip_skip)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses tiles where the engine has none.
@@ -361,6 +393,7 @@ pub(super) mod tests {
         guidance_scale: 7.5,
         deepcache_branches: 12,
         has_vae_tiles: true,
+        max_clip_skip: 11,
         tasks: &Task::ALL,
         image_to_image_strength: 0.8,
         inpaint_strength: 1.0,

@@ -1,5 +1,6 @@
 //! Prompts to the padded ids that CLIP's text encoders take, as transformers' `CLIPTokenizer` makes them.
 
+mod chunks;
 mod special;
 mod vocabulary;
 
@@ -15,6 +16,7 @@ use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 use crate::error::{Error, Result};
 use crate::params;
+pub use chunks::Chunk;
 use special::SpecialTokens;
 use vocabulary::Vocabulary;
 
@@ -115,11 +117,9 @@ impl ClipTokenizer {
     /// [`Error::InvalidParams`] if `text` is longer than [`params::MAX_PROMPT_BYTES`], [`Error::Checkpoint`] if `window`,
     /// which is the model's, is not 2 to 65536.
     pub fn prepare(&self, text: &str, window: usize, field: &'static str) -> Result<PreparedPrompt> {
-        if !(2..=MAX_WINDOW).contains(&window) {
-            return Err(Error::Checkpoint(format!("text length: got {window} tokens, allowed are 2 to {MAX_WINDOW}")));
-        }
+        let room = Self::room(window)?;
         let encoding = self.encoding(text, field)?;
-        let (all, room) = (encoding.get_ids(), window - 2);
+        let all = encoding.get_ids();
         let mut ids = Vec::with_capacity(window);
         ids.push(self.bos);
         ids.extend(all.iter().take(room));
@@ -131,6 +131,14 @@ impl ClipTokenizer {
             dropped_text: from_boundary(text, *start).to_string(),
         });
         Ok(PreparedPrompt { ids, truncation })
+    }
+
+    /// Tokens of a window between bos and eos.
+    fn room(window: usize) -> Result<usize> {
+        if (2..=MAX_WINDOW).contains(&window) {
+            return Ok(window - 2);
+        }
+        Err(Error::Checkpoint(format!("text length: got {window} tokens, allowed are 2 to {MAX_WINDOW}")))
     }
 
     /// How many ids the model was made for, where the tokenizer says it.

@@ -7,7 +7,7 @@ use std::process::Command;
 use candle_core::{Device, Tensor};
 use sd_rbee::allocator::Recycling;
 use sd_rbee::models::Conditioning;
-use sd_rbee::pipeline::{Engine, Pipeline};
+use sd_rbee::pipeline::{Engine, Pipeline, Reading};
 
 use crate::common::{noise, pollen};
 
@@ -89,7 +89,8 @@ fn a_second_step_makes_no_new_large_block() {
         // One thread, whose scratch has its size after the first step.
         let pipeline = Pipeline::load(&pollen(), "cpu", dtype, Engine::Native, Some(1)).expect("pollen");
         let sample = Tensor::from_vec(noise(8 * 96 * 96, 1), (1, 8, 96, 96), &Device::Cpu).expect("a tensor");
-        let conditions = Conditioning::of_text(pipeline.encode_prompt("a robot").expect("embeddings"));
+        let conditions =
+            Conditioning::of_text(pipeline.encode_prompt("a robot", Reading::default()).expect("embeddings"));
         let step = |timestep| {
             let before = RECYCLING.statistics().fresh;
             pipeline.predict(&sample, timestep, &conditions).expect("a prediction");

@@ -15,6 +15,7 @@ PARTS = (
     "networks",
     "tiny_networks",
     "family_networks",
+    "prompts",
     "pictures",
     "task_pictures",
     "image_processor",

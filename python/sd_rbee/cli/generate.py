@@ -62,6 +62,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="The skip connection inside of which blocks count as inner, 0 the outermost.",
 )
+@click.option("--clip-skip", type=int, help="Layers of the text encoders that are left out at their end.")
+@click.option(
+    "--prompt-syntax",
+    type=click.Choice(["plain", "a1111"]),
+    default="plain",
+    show_default=True,
+    help="a1111 reads prompts of any length with (emphasis:1.3), [less] and BREAK, as the webui does.",
+)
 @click.option(
     "--vae-tiling/--no-vae-tiling",
     default=None,

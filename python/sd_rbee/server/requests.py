@@ -63,6 +63,8 @@ class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     guidance_end: Annotated[float, _range(exclusiveMinimum=0, maximum=1)] = 1.0
     deepcache_interval: Annotated[int, _range(minimum=1, maximum=2**32 - 1)] = 1
     deepcache_branch: Annotated[int, _range(minimum=0)] = 0
+    clip_skip: Annotated[int, _range(minimum=0)] | None = None
+    prompt_syntax: Annotated[str, _range(enum=["plain", "a1111"])] = "plain"
     vae_tiling: bool | None = None
     preview_every: Annotated[int, _range(minimum=0)] = 0
     preview: Literal["latents", "decode"] = "latents"

@@ -97,6 +97,8 @@ impl Generation {
         parameters.set_item("guidance_end", params.guidance_interval().end())?;
         parameters.set_item("deepcache_interval", params.deepcache().interval())?;
         parameters.set_item("deepcache_branch", params.deepcache().branch())?;
+        parameters.set_item("clip_skip", params.clip_skip())?;
+        parameters.set_item("prompt_syntax", params.prompt_syntax().name())?;
         parameters.set_item("vae_tiling", made.vae_tiling)?;
         parameters.set_item("scheduler", made.scheduler.name())?;
         parameters.set_item("eta", made.options.eta)?;

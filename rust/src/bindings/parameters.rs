@@ -22,6 +22,7 @@ impl Parameters {
     /// Takes the keyword arguments of a call.
     pub fn extract(py: Python<'_>, prompt: String, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let keywords = Keywords::new(py, keywords)?;
+        let syntax: Option<String> = keywords.take("prompt_syntax")?;
         let parameters = Self {
             request: Request {
                 prompt,
@@ -48,6 +49,8 @@ impl Parameters {
                 guidance_end: keywords.take("guidance_end")?,
                 deepcache_interval: keywords.take("deepcache_interval")?,
                 deepcache_branch: keywords.take("deepcache_branch")?,
+                clip_skip: keywords.take("clip_skip")?,
+                prompt_syntax: syntax.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
                 vae_tiling: keywords.take("vae_tiling")?,
                 num_images_per_prompt: keywords.take("num_images_per_prompt")?.unwrap_or(1),
                 seed: keywords.take("seed")?,

@@ -15,7 +15,7 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::family::Published;
 use crate::models::{AddedConditioning, Conditioning};
-use crate::pipeline::{self, Noise, Overrides};
+use crate::pipeline::{self, Noise, Overrides, Reading};
 use crate::progress::CancelToken;
 use crate::schedulers;
 
@@ -177,12 +177,22 @@ impl Pipeline {
         self.part(py, |pipeline| pipeline.tokenize(text))
     }
 
-    fn encode_prompt(&self, py: Python<'_>, text: &str) -> PyResult<Tensor> {
-        self.tensor_part(py, |pipeline| pipeline.encode_prompt(text))
+    #[pyo3(signature = (text, *, clip_skip = None, prompt_syntax = "plain"))]
+    fn encode_prompt(
+        &self,
+        py: Python<'_>,
+        text: &str,
+        clip_skip: Option<usize>,
+        prompt_syntax: &str,
+    ) -> PyResult<Tensor> {
+        let reading = Reading { syntax: prompt_syntax.parse()?, clip_skip };
+        self.tensor_part(py, |pipeline| pipeline.encode_prompt(text, reading))
     }
 
-    fn pooled_prompt(&self, py: Python<'_>, text: &str) -> PyResult<Option<Tensor>> {
-        let pooled = self.part(py, |pipeline| pipeline.pooled_prompt(text))?;
+    #[pyo3(signature = (text, *, prompt_syntax = "plain"))]
+    fn pooled_prompt(&self, py: Python<'_>, text: &str, prompt_syntax: &str) -> PyResult<Option<Tensor>> {
+        let syntax = prompt_syntax.parse()?;
+        let pooled = self.part(py, |pipeline| pipeline.pooled_prompt(text, syntax))?;
         Ok(pooled.map(|pooled| Tensor::from_candle(&pooled)).transpose()?)
     }
 

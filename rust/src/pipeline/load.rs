@@ -264,6 +264,7 @@ impl Pipeline {
         if engine == Engine::Candle {
             model.defaults.deepcache_branches = 0;
             model.defaults.has_vae_tiles = false;
+            model.defaults.max_clip_skip = 0;
             if !reference::Vae::encodes(&model.vae) {
                 model.leave_out_images("the candle engine encodes only with a quant_conv")?;
             }

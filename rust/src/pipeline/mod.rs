@@ -32,6 +32,7 @@ use crate::tokenizer::{ClipTokenizer, Truncation};
 
 use clock::{Clock, Measured};
 use decode::Tiling;
+pub use encode::Reading;
 use encode::TextStage;
 pub use image_to_image::begin_index;
 pub use load::Engine;

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use sd_rbee::models::Conditioning;
 use sd_rbee::params::Request;
-use sd_rbee::pipeline::{Engine, Sampler};
+use sd_rbee::pipeline::{Engine, Reading, Sampler};
 
 use super::{generate, load, request};
 use crate::common::{invalid_field, noise};
@@ -28,9 +28,9 @@ fn random(shape: &[usize]) -> Tensor {
 #[test]
 fn the_networks_agree() {
     let (native, candle) = (load(Engine::Native), load(Engine::Candle));
-    let embeddings = native.encode_prompt("a robot").expect("embeddings");
+    let embeddings = native.encode_prompt("a robot", Reading::default()).expect("embeddings");
     // No preset of candle's has pollen's shape, so both use the native text encoder.
-    assert_eq!(values(&embeddings), values(&candle.encode_prompt("a robot").expect("embeddings")));
+    assert_eq!(values(&embeddings), values(&candle.encode_prompt("a robot", Reading::default()).expect("embeddings")));
     for timestep in [999.0, 500.0, 1.0] {
         let sample = random(&[1, 8, 16, 16]);
         let conditions = Conditioning::of_text(embeddings.clone());

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use sd_rbee::Error;
 use sd_rbee::models::Conditioning;
-use sd_rbee::pipeline::{Engine, Pipeline};
+use sd_rbee::pipeline::{Engine, Pipeline, Reading};
 
 use super::load;
 use crate::common::{invalid_field, noise};
@@ -29,7 +29,7 @@ fn what_fits_is_computed() {
     let posterior = pipeline.vae_encode(&random(&[2, 3, 24, 8]), false).expect("latents");
     let std = posterior.std.expect("a deviation");
     assert_eq!((posterior.mean.dims(), std.dims()), (&[2, 8, 3, 1][..], &[2, 8, 3, 1][..]));
-    assert_eq!(pipeline.encode_prompt("a robot").expect("embeddings").dims(), [1, 32, 128]);
+    assert_eq!(pipeline.encode_prompt("a robot", Reading::default()).expect("embeddings").dims(), [1, 32, 128]);
 }
 
 #[test]
