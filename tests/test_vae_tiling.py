@@ -157,4 +157,6 @@ def test_previews_widen_a_vae_too(overflowing: Path) -> None:
     spec = GenerationSpec.of("a robot", **small())
     made = pipe.run(spec, on_step=on_step, cancel=CancelToken(), preview_every=1, decode_previews=True)
     assert len(made.warnings) == 1
-    assert np.array_equal(seen[-1], pixels(made))
+    # The last step foresees what it then draws, but for a little noise that its schedule leaves.
+    assert len(seen) == 2
+    assert np.abs(seen[-1].astype(int) - pixels(made)).mean() < 10 < seen[-1].std()

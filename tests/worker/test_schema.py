@@ -20,6 +20,8 @@ FITTING = {
     **dict.fromkeys(("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")),
 }
 
+WHOLE = ("steps", "seed", "num_samples", "preview_every", "deepcache_interval", "padding_mask_crop", "clip_skip")
+
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerProcess]:
@@ -50,6 +52,9 @@ def make_possible(body: dict[str, Any], job_id: str) -> None:
     if "guidance_end" in body:
         # Above every start.
         body["guidance_end"] = 1.0
+    if body.get("clip_skip") is not None:
+        # Its text encoder has only so many layers.
+        body["clip_skip"] = 1
     if "deepcache_branch" in body:
         # The model has only so many.
         body["deepcache_branch"] = 0
@@ -59,9 +64,11 @@ def make_possible(body: dict[str, Any], job_id: str) -> None:
     if body.get("outpaint") is not None:
         # Multiples of what the model draws, one of them above 0.
         body["outpaint"] = [8, 0, 0, 16]
-    for field in ("steps", "seed", "num_samples", "preview_every", "deepcache_interval", "padding_mask_crop"):
-        if isinstance(body.get(field), float):
-            body[field] = int(body[field])
+    for field, value in body.items():
+        if field in WHOLE and isinstance(value, float):
+            body[field] = int(value)
+        elif isinstance(value, list):
+            body[field] = [int(item) if isinstance(item, float) else item for item in value]
     if body.get("scheduler") == "pndm":
         # Its Runge-Kutta steps take more intervals than a request may have here.
         body["scheduler"] = "ddim"
