@@ -77,9 +77,9 @@ class GenerationParameters(TypedDict, total=False):
         deepcache_interval: The inner blocks of the UNet run at every so many steps alone (DeepCache); 1 is always.
         deepcache_branch: The skip connection inside of which blocks count as inner, 0 the outermost.
         clip_skip: Layers of the text encoders that are left out at their end, for the prompt alone, as diffusers does.
-        prompt_syntax: plain, as diffusers reads prompts: cut where the text encoder's window ends; or a1111, as the webui
-            does: of any length, with `(emphasis:1.3)`, `[less]` and `BREAK`, and `clip_skip` for the negative prompt
-            too.
+        prompt_syntax: plain, as diffusers reads prompts: cut where the text encoder's window ends; or a1111, as the
+            webui does: of any length, with `(emphasis:1.3)`, `[less]` and `BREAK`, and `clip_skip` for the negative
+            prompt too.
         vae_tiling: Whether the VAE runs in tiles where a side is above 512 pixels: the same picture in less than half
             the memory and several times the time. None does so where the memory asks for it. Several pictures are
             always decoded one after another.
