@@ -95,16 +95,19 @@ def test_what_was_asked_for_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("prompts", "says"),
     [
         ({"prompt": "(a:9999)"}, "prompt: got a weight of 9999, allowed is weights of -1000 to 1000"),
-        ({"negative_prompt": "(a:-9999)"}, "negative_prompt: got a weight of -9999"),
+        ({"prompt": "", "negative_prompt": "(a:-9999)"}, "negative_prompt: got a weight of -9999"),
         ({"prompt": "word BREAK " * 100}, "prompt: got 100 chunks of 30 tokens, allowed is at most 64"),
     ],
 )
-def test_what_is_too_much_is_named(changes: dict[str, str], says: str) -> None:
+def test_what_is_too_much_is_named(prompts: dict[str, str], says: str) -> None:
     with pytest.raises(InvalidParamsError, match=says):
-        pollen().generate(**{"prompt": "a robot", **small(prompt_syntax="a1111"), **changes})
+        pollen().generate(
+            prompts["prompt"],
+            **small(prompt_syntax="a1111", guidance_scale=3.0, negative_prompt=prompts.get("negative_prompt")),
+        )
 
 
 def test_the_candle_engine_leaves_no_layers_out() -> None:

@@ -42,6 +42,10 @@ class Pipeline:
         for network in self._components.values():
             if isinstance(network, torch.nn.Module):
                 network.double() if is_double else network.float()
+        # diffusers reads clip_skip's layers through a name that transformers 5 has dropped.
+        encoder = self._components["text_encoder"]
+        if not hasattr(encoder, "text_model"):
+            vars(encoder)["text_model"] = encoder
         own = "force_zeros_for_empty_prompt" if self._is_xl else "requires_safety_checker"
         self._own = {own: index[own]}
         # What SDXL's pipelines would take a VAE in f64 to f32 for.

@@ -127,6 +127,39 @@ proptest! {
         assert_finite(posterior.std.as_ref().expect("a deviation"), &small);
     }
 
+    /// Wherever tiles meet: norms, attention and both ends of the picture included.
+    #[test]
+    fn a_vae_in_tiles_is_the_whole(
+        widths in prop::collection::vec(1usize..3, 1..5), layers in 1usize..3, flags: [bool; 3], cells in 130usize..200,
+        is_wide: bool,
+    ) {
+        let levels = widths.len();
+        let config = json!({
+            "block_out_channels": widths.iter().map(|width| width * 4).collect::<Vec<_>>(), "norm_num_groups": 2,
+            "down_block_types": vec!["DownEncoderBlock2D"; levels], "up_block_types": vec!["UpDecoderBlock2D"; levels],
+            "layers_per_block": layers, "latent_channels": 3, "use_quant_conv": flags[0],
+            "use_post_quant_conv": flags[1], "mid_block_add_attention": flags[2] && levels > 2,
+        });
+        let config = AutoencoderKlConfig::from_json(&config).expect("a right configuration");
+        let (model, _) = invent(vae(&config));
+        let (cancel, factor) = (CancelToken::new(), config.factor());
+        let (long, short) = (4 * cells / factor, 16 / factor);
+        let (height, width) = if is_wide { (short, long) } else { (long, short) };
+        let near = |whole: Tensor, tiled: Tensor| {
+            let values = |tensor: Tensor| tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32 values");
+            let (whole, tiled) = (values(whole), values(tiled));
+            let square = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
+            let error = square(&mut whole.iter().zip(&tiled).map(|(whole, tiled)| whole - tiled));
+            (error / square(&mut whole.iter().copied())).sqrt() < 1e-4 && whole.len() == tiled.len()
+        };
+        let latents = random(&[2, 3, height, width]);
+        let pixels = model.decode(&latents, &cancel).expect("pixels");
+        prop_assert!(near(pixels, model.decode_tiled(&latents, &cancel).expect("pixels")));
+        let pixels = random(&[2, 3, height * factor, width * factor]);
+        let whole = model.encode(&pixels, &cancel).expect("latents").mean;
+        prop_assert!(near(whole, model.encode_tiled(&pixels, &cancel).expect("latents").mean));
+    }
+
     #[test]
     fn a_text_encoder_takes_its_window(
         (heads, dim, layers) in (1usize..4, 1usize..5, 1usize..4), window in 3usize..20, vocab in 1u32..30,
