@@ -1,5 +1,6 @@
 """Tiny models of any shape that the configurations allow, drawn from a seed."""
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,8 @@ from tools.random_checkpoint import (
     VaeConfig,
     write_checkpoint,
 )
+
+_LATENTS = 4
 
 
 def random_model(seed: int) -> CheckpointConfig:
@@ -85,6 +88,52 @@ def _tiny_vae(random: Random, latent_channels: int) -> TinyVaeConfig | None:
         num_encoder_blocks=[random.randint(0, 3) for _ in range(levels)],
         num_decoder_blocks=[random.randint(0, 3) for _ in range(levels)],
         scaling_factor=random.choice((1.0, random.uniform(0.1, 1.5))),
+    )
+
+
+def random_xl_model(seed: int) -> CheckpointConfig:
+    """The same of SDXL: a second text encoder, and a UNet that is told pooled text and sizes."""
+    model, random = random_model(seed), draw(seed, "second text encoder")
+    heads, sinusoids = random.choice((1, 2, 3)), 2 * random.randint(1, 8)
+    second = ClipTextConfig(
+        hidden_size=8 * heads * random.randint(1, 3),
+        intermediate_size=random.randint(8, 80),
+        num_hidden_layers=random.randint(1, 3),
+        num_attention_heads=heads,
+        max_position_embeddings=model.text_encoder.max_position_embeddings,
+        hidden_act=random.choice(("quick_gelu", "gelu")),
+        # Fewer values could all be what is left of terms that cancel.
+        projection_dim=random.randint(12, 40),
+        # The highest id, as old configurations say, or the vocabulary's own end token.
+        eos_token_id=random.choice((2, None)),
+    )
+    return replace(
+        model,
+        tokenizer_2=replace(model.tokenizer, pad_token=random.choice(("!", "<|endoftext|>"))),
+        text_encoder_2=second,
+        unet=replace(
+            model.unet,
+            cross_attention_dim=model.text_encoder.hidden_size + second.hidden_size,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=sinusoids,
+            projection_class_embeddings_input_dim=second.projection_dim + 6 * sinusoids,
+        ),
+        scheduler=SchedulerConfig(
+            class_name="EulerDiscreteScheduler",
+            timestep_spacing=random.choice(("leading", "trailing")),
+            prediction_type=model.scheduler.prediction_type,
+        ),
+        force_zeros_for_empty_prompt=random.random() < 0.7,
+    )
+
+
+def with_channels(model: CheckpointConfig, in_channels: int) -> CheckpointConfig:
+    """The model with four latent channels, as published ones have, and a UNet that takes `in_channels`."""
+    return replace(
+        model,
+        unet=replace(model.unet, in_channels=in_channels, out_channels=_LATENTS),
+        vae=replace(model.vae, latent_channels=_LATENTS),
+        tiny_vae=model.tiny_vae and replace(model.tiny_vae, latent_channels=_LATENTS),
     )
 
 

@@ -1,6 +1,5 @@
 """Image-to-image and inpainting against diffusers' pipelines, live."""
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import needs_torch  # noqa: F401
 import sd_rbee
 from draws import draw, seeds
 from image_tasks import random_mask, random_picture
-from random_models import random_model
+from random_models import random_model, with_channels
 from sd_rbee import models
 from sd_rbee.backend import native
 from tools.goldens.schedules import WITHOUT_SPACING
@@ -34,15 +33,7 @@ _TOLD = 2 * _LATENTS + 1
 
 def _write_model(seed: int, folder: Path, in_channels: int) -> Path:
     """A random model of four latent channels whose UNet takes `in_channels`."""
-    model = random_model(seed)
-    tiny_vae = model.tiny_vae and dataclasses.replace(model.tiny_vae, latent_channels=_LATENTS)
-    model = dataclasses.replace(
-        model,
-        unet=dataclasses.replace(model.unet, in_channels=in_channels, out_channels=_LATENTS),
-        vae=dataclasses.replace(model.vae, latent_channels=_LATENTS),
-        tiny_vae=tiny_vae,
-    )
-    return write_checkpoint(model, folder, seed=seed)
+    return write_checkpoint(with_channels(random_model(seed), in_channels), folder, seed=seed)
 
 
 def _request(seed: int, multiple: int, scheduler: str) -> dict[str, Any]:
