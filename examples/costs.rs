@@ -297,7 +297,7 @@ fn main() {
             pipeline.predict(&sample, 500.0, &conditions).expect("a prediction");
         });
         report("decode", &decoder(&model, vae), products, time, peak, || {
-            pipeline.vae_decode(&latents).expect("pixels");
+            pipeline.vae_decode(&latents, false).expect("pixels");
         });
     });
 }
