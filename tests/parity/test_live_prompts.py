@@ -67,6 +67,6 @@ def test_any_prompt(preset: str, tmp_path: Path) -> None:
         found = ours.encode_prompt(text, prompt_syntax="a1111")
         assert fidelity.relative_rms(found, hidden) <= fidelity.NETWORK, text
         if pooled is not None:
-            found = ours.pooled_prompt(text, prompt_syntax="a1111")
-            assert found is not None
-            assert fidelity.relative_rms(found, pooled) <= fidelity.NETWORK, text
+            ours_pooled = ours.pooled_prompt(text, prompt_syntax="a1111")
+            assert ours_pooled is not None
+            assert fidelity.relative_rms(ours_pooled, pooled) <= fidelity.NETWORK, text
