@@ -98,7 +98,8 @@ def test_the_distribution() -> None:
     assert [entry.value for entry in distribution.entry_points if entry.name == "sd-rbee"] == ["sd_rbee.cli:main"]
     assert distribution.metadata["License-Expression"] == "GPL-3.0-or-later"
     needed = [line for line in distribution.requires or [] if "extra ==" not in line]
-    assert sorted(line.partition(">")[0].strip() for line in needed) == ["click", "pillow", "rich"]
+    names = sorted(line.partition(">")[0].strip() for line in needed)
+    assert names == ["click", "httpx2", "huggingface-hub", "pillow", "rich"]
     files = {str(path) for path in distribution.files or []}
     for name in ("pollen/NOTICE", "pollen/generation_config.json", "pollen/model_index.json", "py.typed"):
         assert f"sd_rbee/{name}" in files
