@@ -11,62 +11,12 @@ from numpy.typing import NDArray
 
 from sd_rbee import CheckpointError, InvalidParamsError, models
 from sd_rbee.backend import native
-from tools.random_checkpoint import (
-    CheckpointConfig,
-    ClipTextConfig,
-    TinyVaeConfig,
-    TokenizerConfig,
-    UNetConfig,
-    VaeConfig,
-    write_checkpoint,
-)
+from tiny_models import write_tiny_model
+from tools.random_checkpoint import TinyVaeConfig
 
 _SMALL: dict[str, Any] = {"prompt": "a robot", "num_inference_steps": 4, "seed": 5}
 # Of latents alone, and with a mask and the masked picture's.
 _LATENTS, _TOLD = 4, 9
-
-
-def _write_model(
-    folder: Path,
-    in_channels: int,
-    tiny_vae: TinyVaeConfig | None = None,
-    *,
-    width: int = 8,
-    use_quant_conv: bool = True,
-) -> Path:
-    return write_checkpoint(
-        CheckpointConfig(
-            tokenizer=TokenizerConfig(vocab_size=514),
-            text_encoder=ClipTextConfig(
-                hidden_size=8,
-                intermediate_size=8,
-                num_hidden_layers=1,
-                num_attention_heads=1,
-                max_position_embeddings=8,
-                projection_dim=8,
-            ),
-            unet=UNetConfig(
-                sample_size=8,
-                in_channels=in_channels,
-                block_out_channels=(width, width),
-                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-                layers_per_block=1,
-                attention_head_dim=1,
-                cross_attention_dim=8,
-                norm_num_groups=width,
-            ),
-            vae=VaeConfig(
-                block_out_channels=(width, width),
-                layers_per_block=1,
-                norm_num_groups=width,
-                use_quant_conv=use_quant_conv,
-            ),
-            tiny_vae=tiny_vae,
-        ),
-        folder,
-        seed=in_channels,
-    )
 
 
 def _load(folder: Path, engine: str = "native") -> native.Pipeline:
@@ -75,7 +25,7 @@ def _load(folder: Path, engine: str = "native") -> native.Pipeline:
 
 @pytest.fixture(scope="module", params=[_LATENTS, _TOLD])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write_model(tmp_path_factory.mktemp("model") / "model", request.param)
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "model", request.param)
 
 
 def _picture(height: int = 24, width: int = 16) -> memoryview:
@@ -128,29 +78,29 @@ def test_what_is_no_picture_is_refused(given: Any) -> None:  # noqa: ANN401
 def test_the_tasks_are_what_the_unet_takes(tmp_path: Path) -> None:
     everything = ["text-to-image", "image-to-image", "inpaint"]
     assert _load(models.resolve("pollen")).tasks == everything
-    assert _load(_write_model(tmp_path / "latents", _LATENTS)).tasks == everything
-    assert _load(_write_model(tmp_path / "told", _TOLD)).tasks == ["inpaint"]
+    assert _load(write_tiny_model(tmp_path / "latents", _LATENTS)).tasks == everything
+    assert _load(write_tiny_model(tmp_path / "told", _TOLD)).tasks == ["inpaint"]
     with pytest.raises(CheckpointError, match=r"in_channels is 5, but .* takes 4 or, to inpaint, 9$"):
-        _load(_write_model(tmp_path / "neither", 5))
+        _load(write_tiny_model(tmp_path / "neither", 5))
 
 
 def test_the_candle_engine_draws_over_what_it_can_encode(tmp_path: Path) -> None:
     for in_channels, task in ((_LATENTS, "image-to-image"), (_LATENTS, "inpaint"), (_TOLD, "inpaint")):
         folder = tmp_path / f"{in_channels} {task}"
         # candle's norms have 32 groups.
-        _write_model(folder, in_channels, width=32)
+        write_tiny_model(folder, in_channels, width=32)
         asked = {**_SMALL, **_TASKS[task], "strength": 1.0}
         ours, candles = (_pixels(_load(folder, engine).generate(**asked)) for engine in ("native", "candle"))
         # candle's GEGLU is the tanh approximation.
         assert np.abs(ours[0].astype(int) - candles[0]).max() <= 4
-    unable = _write_model(tmp_path / "unable", _LATENTS, width=32, use_quant_conv=False)
+    unable = write_tiny_model(tmp_path / "unable", _LATENTS, width=32, use_quant_conv=False)
     assert _load(unable, "candle").tasks == ["text-to-image"]
     with pytest.raises(InvalidParamsError, match=r"^image: got an image, allowed is none: .*text-to-image$"):
         _load(unable, "candle").check("", image=_picture())
     with pytest.raises(
         CheckpointError, match=r"^vae: the candle engine encodes only with a quant_conv, and this model"
     ):
-        _load(_write_model(tmp_path / "nothing left", _TOLD, width=32, use_quant_conv=False), "candle")
+        _load(write_tiny_model(tmp_path / "nothing left", _TOLD, width=32, use_quant_conv=False), "candle")
 
 
 def test_the_parameters_tell_the_task(model: Path) -> None:
@@ -186,7 +136,7 @@ def test_what_is_kept_is_the_pictures_own(tmp_path: Path) -> None:
         num_encoder_blocks=(1, 1),
         num_decoder_blocks=(1, 1),
     )
-    pipeline = _load(_write_model(tmp_path / "model", _LATENTS, tiny))
+    pipeline = _load(write_tiny_model(tmp_path / "model", _LATENTS, tiny))
     image, nothing = _picture(), np.full((24, 16), 127, np.uint8).data
     values = np.asarray(image).astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255) * 2 - 1
     back = np.asarray(pipeline.vae_decode(pipeline.vae_encode(np.ascontiguousarray(values).data)))[0]

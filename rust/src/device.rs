@@ -1,6 +1,6 @@
 //! Devices: which there are, what they compute in, and where a model's bytes are.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::instruction_set::InstructionSet;
@@ -157,6 +157,14 @@ pub fn float_dtype(dtype: DType) -> DType {
 /// The dtype of everything that layers hand to each other on `device` when they compute in `dtype`.
 pub fn activation_dtype(device: &Device, dtype: DType) -> DType {
     if device.is_cpu() { DType::F32 } else { dtype }
+}
+
+/// `tensor` on `device`, as layers take it there that compute in `dtype`.
+///
+/// # Errors
+/// [`Error::Inference`] from the copy or the conversion.
+pub fn bring(tensor: &Tensor, device: &Device, dtype: DType) -> Result<Tensor> {
+    Ok(tensor.to_device(device)?.to_dtype(activation_dtype(device, dtype))?)
 }
 
 /// The name of `dtype` on every interface.

@@ -19,7 +19,7 @@ from sd_rbee.engine.draw import amount_of_work
 from sd_rbee.input_images import InputImage
 from sd_rbee.spec import GenerationSpec
 from support import pixels, pollen
-from test_native_image_tasks import _write_model as write_model
+from tiny_models import write_tiny_model
 
 BODY: dict[str, Any] = {"prompt": "a robot", "steps": 3, "seed": 7}
 JSON = {"accept": "application/json"}
@@ -164,7 +164,7 @@ def test_estimates_count_the_steps_that_are_taken() -> None:
 
 
 def test_a_model_that_only_inpaints_says_501_to_the_rest(tmp_path: Path) -> None:
-    with serving("--model", write_model(tmp_path / "model", 9)) as worker:
+    with serving("--model", write_tiny_model(tmp_path / "model", 9)) as worker:
         assert worker.client.get("/info").json()["operations"] == ["image_inpaint"]
         for path, body in (("/execute", {}), ("/img2img", {"image": encoded()})):
             error = worker.client.post(path, json={**BODY, **body}).json()["error"]

@@ -47,6 +47,8 @@ class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     negative_original_size: _Size | None = None
     negative_crops_coords_top_left: _Corner | None = None
     negative_target_size: _Size | None = None
+    height: _Side | None = None
+    width: _Side | None = None
     steps: Annotated[int, _range(minimum=1)] | None = None
     guidance_scale: Annotated[float, _range(minimum=0, maximum=1000)] | None = None
     guidance_rescale: Annotated[float, _range(minimum=0, maximum=1)] = 0.0
@@ -73,17 +75,12 @@ class Drawing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class ExecuteRequest(Drawing, kw_only=True):
     """`POST /execute`: a picture of a prompt."""
 
-    height: _Side | None = None
-    width: _Side | None = None
-
 
 class Img2ImgRequest(Drawing, kw_only=True):
     """`POST /img2img`: a picture after another one."""
 
     image: _Picture
     strength: _Strength = 0.8
-    height: _Side | None = None
-    width: _Side | None = None
 
 
 class InpaintRequest(Drawing, kw_only=True):
@@ -96,8 +93,6 @@ class InpaintRequest(Drawing, kw_only=True):
     mask_blur: _Blur = 0.0
     padding_mask_crop: _Padding | None = None
     keep_unmasked: bool = True
-    height: _Side | None = None
-    width: _Side | None = None
 
 
 class Lora(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -120,9 +115,6 @@ class JobFields(Drawing, kw_only=True, tag_field="operation"):
 class ImageGeneration(JobFields, kw_only=True, tag="image_generation"):
     """A picture of a prompt."""
 
-    height: _Side | None = None
-    width: _Side | None = None
-
 
 class ImageTransform(JobFields, kw_only=True, tag="image_transform"):
     """A picture after another one, given as `input_image` or as `init_image`."""
@@ -130,8 +122,6 @@ class ImageTransform(JobFields, kw_only=True, tag="image_transform"):
     input_image: _Picture | None = None
     init_image: _Picture | None = None
     strength: _Strength = 0.8
-    height: _Side | None = None
-    width: _Side | None = None
 
 
 class ImageInpaint(JobFields, kw_only=True, tag="image_inpaint"):
@@ -144,8 +134,6 @@ class ImageInpaint(JobFields, kw_only=True, tag="image_inpaint"):
     mask_blur: _Blur = 0.0
     padding_mask_crop: _Padding | None = None
     keep_unmasked: bool = True
-    height: _Side | None = None
-    width: _Side | None = None
 
 
 JobRequest: TypeAlias = ImageGeneration | ImageTransform | ImageInpaint

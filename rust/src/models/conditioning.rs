@@ -1,6 +1,6 @@
 //! What a denoising network is told beside the sample and the timestep.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::error::Result;
 
@@ -57,17 +57,5 @@ impl Conditioning {
             })
         });
         Ok(Self { embeddings: last(&self.embeddings)?, added: added.transpose()? })
-    }
-
-    /// The same with text in `dtype`; sizes stay f32.
-    ///
-    /// # Errors
-    /// [`crate::Error::Inference`] from the conversion.
-    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        let added = self.added.as_ref().map(|added| {
-            let pooled = added.pooled.to_dtype(dtype)?;
-            Ok::<_, candle_core::Error>(AddedConditioning { pooled, time_ids: added.time_ids.clone() })
-        });
-        Ok(Self { embeddings: self.embeddings.to_dtype(dtype)?, added: added.transpose()? })
     }
 }

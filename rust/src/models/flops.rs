@@ -1,9 +1,9 @@
 //! Floating-point operations of the networks: two for each product of a convolution, a linear layer and attention, as
 //! the plain algorithms count them. Norms and activations, some hundredths of the whole, are left out.
 
+use super::autoencoder_kl_config::AutoencoderKlConfig;
 use super::autoencoder_tiny::AutoencoderTinyConfig;
 use super::unet_config::{UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
-use super::vae::AutoencoderKlConfig;
 
 /// Height and width of a feature map.
 type Size = (usize, usize);

@@ -1,6 +1,7 @@
 //! The networks, each after diffusers' class of the same name, and the traits that the pipeline knows them by.
 
 mod autoencoder_config;
+mod autoencoder_kl_config;
 mod autoencoder_tiny;
 mod clip;
 mod conditioning;
@@ -18,6 +19,7 @@ mod vae;
 
 pub use crate::nn::Activation;
 pub use autoencoder_config::AutoencoderConfig;
+pub use autoencoder_kl_config::AutoencoderKlConfig;
 pub use autoencoder_tiny::{AutoencoderTiny, AutoencoderTinyConfig};
 pub use clip::{ClipTextConfig, ClipTextModel};
 pub use conditioning::{AddedConditioning, Conditioning};
@@ -26,7 +28,7 @@ pub use deep_features::DeepFeatures;
 pub use tiles::TILE_SIDE;
 pub use unet::UNet2DConditionModel;
 pub use unet_config::{TextTimeConfig, UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
-pub use vae::{AutoencoderKl, AutoencoderKlConfig};
+pub use vae::AutoencoderKl;
 
 use candle_core::{Shape, Tensor};
 

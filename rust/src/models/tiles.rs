@@ -7,7 +7,7 @@
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use crate::nn::{Core, GroupStatistics};
+use crate::nn::{Core, GroupStatistics, joined};
 
 /// Levels of a VAE, counted from the pixels, that run in tiles.
 pub(super) const TILED_LEVELS: usize = 2;
@@ -79,10 +79,7 @@ impl Tiles {
                 network(tile, &mut statistics)
             })
         });
-        match images.collect::<Result<Vec<_>>>()?.as_slice() {
-            [only] => Ok(only.clone()),
-            images => Ok(Tensor::cat(images, 0)?),
-        }
+        joined(&images.collect::<Result<Vec<_>>>()?, 0)
     }
 
     /// What `network` makes of (batch, channels, h, w), whose sides are multiples of [`Tiles::inputs`].

@@ -23,9 +23,9 @@ pub fn to_feature_map(x: &Tensor, height: usize, width: usize) -> Result<Tensor>
 }
 
 /// The inputs joined along `dim`; a single one is itself.
-pub(super) fn joined(inputs: &[&Tensor], dim: impl Dim) -> Result<Tensor> {
+pub fn joined<T: AsRef<Tensor>>(inputs: &[T], dim: impl Dim) -> Result<Tensor> {
     match inputs {
-        [only] => Ok((*only).clone()),
+        [only] => Ok(only.as_ref().clone()),
         several => Ok(Tensor::cat(several, dim)?),
     }
 }

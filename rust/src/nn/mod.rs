@@ -18,7 +18,7 @@ pub use activation::Activation;
 pub use attention::Attention;
 pub use conv2d::{Conv2d, Conv2dConfig, PointwiseConv2d};
 pub use group_statistics::{Core, GroupStatistics};
-pub use layout::{to_feature_map, to_sequence};
+pub use layout::{joined, to_feature_map, to_sequence};
 pub use linear::{Geglu, Linear};
 pub use norm::{GroupNorm, LayerNorm};
 pub use time_embedding::{TimeEmbedding, TimestepEmbedding};

@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 use super::{Pipeline, PromptTruncation};
 use crate::error::{Error, Result};
 use crate::models::{AddedConditioning, Conditioning, TextEncoder};
+use crate::nn::joined;
 use crate::params::{GenerationParams, check_clip_skip};
 use crate::prompt_syntax::{self, PromptSyntax};
 use crate::size_conditioning::TimeIds;
@@ -120,9 +121,9 @@ impl Pipeline {
                     pooled = encoding.pooled.or(pooled);
                 }
             }
-            of_encoders.push(joined(hidden, 1)?);
+            of_encoders.push(joined(&hidden, 1)?);
         }
-        Ok(Embedded { embeddings: joined(of_encoders, 2)?, pooled })
+        Ok(Embedded { embeddings: joined(&of_encoders, 2)?, pooled })
     }
 
     /// Token ids of `text`, begin, end and padding included, as many as the first encoder's window.
@@ -183,13 +184,6 @@ fn emphasised(hidden: Tensor, weights: &[f64]) -> Result<Tensor> {
     let hidden = hidden.to_dtype(DType::F32)?;
     let weighted = hidden.broadcast_mul(&weights)?;
     Ok((&weighted * (mean(&hidden)? / mean(&weighted)?))?.to_dtype(dtype)?)
-}
-
-fn joined(tensors: Vec<Tensor>, dim: usize) -> Result<Tensor> {
-    match tensors.as_slice() {
-        [only] => Ok(only.clone()),
-        several => Ok(Tensor::cat(several, dim)?),
-    }
 }
 
 /// What each encoder reads: the second reads what the first does unless it has a text of its own.

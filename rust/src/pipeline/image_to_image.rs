@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::Pipeline;
 use super::prepare::Noise;
+use super::vae::is_finite;
 use crate::error::{Error, Result};
 use crate::models::Posterior;
 use crate::params::{GenerationParams, InitialImage};
@@ -53,10 +54,8 @@ impl Pipeline {
 }
 
 fn finite(latents: Tensor) -> Result<Tensor> {
-    let sum = latents.abs()?.sum_all()?.to_scalar::<f32>()?;
-    if sum.is_finite() {
-        Ok(latents)
-    } else {
-        Err(Error::Inference("the encoded image has values that are not finite".into()))
+    match is_finite(&latents)? {
+        true => Ok(latents),
+        false => Err(Error::Inference("the encoded image has values that are not finite".into())),
     }
 }

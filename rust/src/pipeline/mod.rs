@@ -168,9 +168,7 @@ impl Pipeline {
             self.decode_cost = Some(DecodeCost { pixels, time: time.div_f64(images.len() as f64) });
         }
         let mut warnings = ineffective::warnings(params, &self.model, steps);
-        warnings.extend(
-            [Some(&self.vae), self.preview_vae.as_ref()].into_iter().flatten().filter_map(VaeStage::take_warning),
-        );
+        warnings.extend(self.vaes().filter_map(VaeStage::take_warning));
         Ok(Generation {
             images,
             seeds: params.seeds().to_vec(),
@@ -219,7 +217,7 @@ impl Pipeline {
 
     /// `tensor` on the pipeline's device, as its networks take it.
     fn bring(&self, tensor: &Tensor) -> Result<Tensor> {
-        Ok(tensor.to_device(&self.device)?.to_dtype(device::activation_dtype(&self.device, self.dtype))?)
+        device::bring(tensor, &self.device, self.dtype)
     }
 
     /// Number of threads that compute.
@@ -234,8 +232,11 @@ impl Pipeline {
 
     /// Where the bytes of each component are.
     pub fn residency(&self) -> Vec<Residency> {
-        let vaes = [Some(&self.vae), self.preview_vae.as_ref()].into_iter().flatten().map(VaeStage::residency);
-        self.residency.iter().cloned().chain(vaes).collect()
+        self.residency.iter().cloned().chain(self.vaes().map(VaeStage::residency)).collect()
+    }
+
+    fn vaes(&self) -> impl Iterator<Item = &VaeStage> {
+        std::iter::once(&self.vae).chain(&self.preview_vae)
     }
 
     /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) under conditions of the same batch.

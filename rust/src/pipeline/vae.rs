@@ -87,13 +87,13 @@ impl VaeStage {
         is_finite_output: &dyn Fn(&T) -> Result<bool>,
     ) -> Result<T> {
         let (loaded, dtype) = self.loaded();
-        let output = network(loaded.network.as_ref(), &self.bring(input, dtype)?)?;
+        let output = network(loaded.network.as_ref(), &device::bring(input, &self.device, dtype)?)?;
         if dtype == DType::F32 || is_finite_output(&output)? || !is_finite(input)? {
             return Ok(output);
         }
         drop((loaded, output));
         let wide = self.widen(dtype)?;
-        network(wide.network.as_ref(), &self.bring(input, DType::F32)?)
+        network(wide.network.as_ref(), &device::bring(input, &self.device, DType::F32)?)
     }
 
     fn widen(&self, narrow: DType) -> Result<Loaded> {
@@ -117,14 +117,10 @@ impl VaeStage {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn bring(&self, tensor: &Tensor, dtype: DType) -> Result<Tensor> {
-        Ok(tensor.to_device(&self.device)?.to_dtype(device::activation_dtype(&self.device, dtype))?)
-    }
 }
 
 /// Whether no value is infinite or not a number: only of such is a product with zero not zero.
-fn is_finite(tensor: &Tensor) -> Result<bool> {
+pub(super) fn is_finite(tensor: &Tensor) -> Result<bool> {
     let sum = (tensor * 0.0)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
     Ok(sum == 0.0)
 }
