@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 import sd_rbee
 from sd_rbee import CheckpointError, InvalidParamsError, ModelNotFoundError, Pipeline
@@ -55,7 +56,33 @@ def test_a_tiny_autoencoder_draws(taesd: Path) -> None:
     assert ", VAE: taesd," in drawn.images[0].info["parameters"]
     assert json.loads(drawn.images[0].info["sd-rbee"])["vae"] == "taesd"
     told = {part.component: (part.stored_dtype, part.tensors) for part in pipe.residency}
-    assert told["vae"] == ("f16", 2 * (2 * 2 + 3 + 10 * 3 * 2))
+    assert told["vae"] == ("f16", 2 * 2 + 3 + 10 * 3 * 2), "the decoder's alone"
+
+
+def test_the_encoder_is_loaded_with_the_first_image_to_encode(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(POLLEN, model)
+    pipe = Pipeline.load(model)
+
+    def held() -> tuple[int, int]:
+        (vae,) = (part for part in pipe.residency if part.component == "vae")
+        return vae.tensors, vae.bytes
+
+    image = Image.new("RGB", (24, 16), "teal")
+    spec = small(image=image)
+    (decoder, bytes_of_decoder) = held()
+    expected = pollen().generate("a robot", **spec)
+    pipe.generate("a robot", **small())
+    assert held() == (decoder, bytes_of_decoder)
+    # What was not read yet is read from the files that were there when the model was loaded.
+    shutil.rmtree(model)
+    drawn = pipe.generate("a robot", **spec)
+    (both, bytes_of_both) = held()
+    assert decoder < both < 2 * decoder
+    assert bytes_of_decoder < bytes_of_both < 2 * bytes_of_decoder
+    assert np.array_equal(pixels(drawn), pixels(expected))
+    pipe.generate("a robot", **spec)
+    assert held() == (both, bytes_of_both)
 
 
 def test_the_models_own_vae_from_its_folder_is_the_same() -> None:

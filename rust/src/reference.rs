@@ -13,8 +13,8 @@ use candle_transformers::models::stable_diffusion::{clip, unet_2d, vae};
 use crate::device;
 use crate::error::{Error, Result, plain};
 use crate::models::{
-    Activation, Autoencoder, AutoencoderConfig, AutoencoderKlConfig, ClipTextConfig, Conditioning, DeepFeatures,
-    Denoiser, HiddenState, Posterior, TextEncoder, TextEncoding, UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
+    self, Activation, AutoencoderConfig, AutoencoderKlConfig, ClipTextConfig, Conditioning, DeepFeatures, Denoiser,
+    HiddenState, Posterior, TextEncoder, TextEncoding, UNet2DConditionConfig, UNetBlockKind, UNetMidKind,
 };
 use crate::nn::weights::TensorSource;
 use crate::progress::CancelToken;
@@ -165,90 +165,101 @@ impl Denoiser for UNet {
 /// Log-variance at which candle's unseeded noise vanishes: `exp(-1000 / 2)` is zero in every dtype.
 const NO_NOISE: f64 = -1000.0;
 
-/// candle's `AutoEncoderKL`.
-///
-/// candle gives a sample of the posterior with noise that cannot be seeded, and never the posterior. So the encoder is
-/// built twice over the same tensors, each time with one half of the moments as the mean of a posterior without noise.
-pub struct Vae {
-    decoder: vae::AutoEncoderKL,
-    moments: Option<[vae::AutoEncoderKL; 2]>,
+/// Whether pictures can be encoded; a tiny autoencoder is always this crate's.
+pub fn encodes(config: &AutoencoderConfig) -> bool {
+    match config {
+        AutoencoderConfig::Kl(config) => config.use_quant_conv,
+        AutoencoderConfig::Tiny(_) => true,
+    }
 }
 
-impl Vae {
-    /// Whether pictures can be encoded too; a tiny autoencoder is always this crate's.
-    pub fn encodes(config: &AutoencoderConfig) -> bool {
-        match config {
-            AutoencoderConfig::Kl(config) => config.use_quant_conv,
-            AutoencoderConfig::Tiny(_) => true,
-        }
+fn autoencoder(
+    tensors: HashMap<String, Tensor>,
+    config: &AutoencoderKlConfig,
+    dtype: DType,
+    device: &Device,
+) -> Result<vae::AutoEncoderKL> {
+    if !config.mid_block_add_attention {
+        return Err(Error::Checkpoint("vae: the candle engine takes only a middle block with attention".into()));
     }
+    let shape = vae::AutoEncoderKLConfig {
+        block_out_channels: config.block_out_channels.clone(),
+        layers_per_block: config.layers_per_block,
+        latent_channels: config.latent_channels,
+        norm_num_groups: config.norm_num_groups,
+        use_quant_conv: config.use_quant_conv,
+        use_post_quant_conv: config.use_post_quant_conv,
+    };
+    let weights = VarBuilder::from_tensors(tensors, dtype, device);
+    vae::AutoEncoderKL::new(weights, config.in_channels, config.out_channels, shape).map_err(misfit)
+}
 
+/// candle's `AutoEncoderKL`, for decoding.
+pub struct VaeDecoder(vae::AutoEncoderKL);
+
+impl VaeDecoder {
     /// Builds from tensors named as diffusers names them.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] for a shape that candle's configuration cannot say.
     pub fn new(source: &dyn TensorSource, config: &AutoencoderKlConfig, dtype: DType, device: &Device) -> Result<Self> {
-        if !config.mid_block_add_attention {
-            return Err(Error::Checkpoint("vae: the candle engine takes only a middle block with attention".into()));
-        }
-        let mut tensors = load(source, dtype, device)?;
-        let build = |tensors: HashMap<String, Tensor>| {
-            let shape = vae::AutoEncoderKLConfig {
-                block_out_channels: config.block_out_channels.clone(),
-                layers_per_block: config.layers_per_block,
-                latent_channels: config.latent_channels,
-                norm_num_groups: config.norm_num_groups,
-                use_quant_conv: config.use_quant_conv,
-                use_post_quant_conv: config.use_post_quant_conv,
-            };
-            let weights = VarBuilder::from_tensors(tensors, dtype, device);
-            vae::AutoEncoderKL::new(weights, config.in_channels, config.out_channels, shape).map_err(misfit)
-        };
-        let decoder = build(tensors.clone())?;
-        let moments = match (tensors.remove("quant_conv.weight"), tensors.remove("quant_conv.bias")) {
-            (Some(weight), Some(bias)) if config.use_quant_conv => {
-                let of_half = |half: usize| {
-                    let channels = config.latent_channels;
-                    let (weight, bias) =
-                        (weight.narrow(0, half * channels, channels)?, bias.narrow(0, half * channels, channels)?);
-                    let mut tensors = tensors.clone();
-                    tensors.insert("quant_conv.weight".into(), Tensor::cat(&[&weight, &weight.zeros_like()?], 0)?);
-                    tensors.insert(
-                        "quant_conv.bias".into(),
-                        Tensor::cat(&[&bias, &bias.zeros_like()?.affine(1.0, NO_NOISE)?], 0)?,
-                    );
-                    build(tensors)
-                };
-                Some([of_half(0)?, of_half(1)?])
-            }
-            _ => None,
-        };
-        Ok(Self { decoder, moments })
+        autoencoder(load(source, dtype, device)?, config, dtype, device).map(Self)
     }
 }
 
-impl Autoencoder for Vae {
-    fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        let Some(moments) = &self.moments else {
-            return Err(Error::Inference("the candle engine encodes only with a quant_conv".into()));
+impl models::VaeDecoder for VaeDecoder {
+    fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
+        cancel.check()?;
+        Ok(self.0.decode(latents)?)
+    }
+
+    fn decode_tiled(&self, _: &Tensor, _: &CancelToken) -> Result<Tensor> {
+        Err(Error::Inference("the candle engine's VAE has no tiles".into()))
+    }
+}
+
+/// candle's `AutoEncoderKL`, for encoding.
+///
+/// candle gives a sample of the posterior with noise that cannot be seeded, and never the posterior. So it is built
+/// twice over the same tensors, each time with one half of the moments as the mean of a posterior without noise.
+pub struct VaeEncoder([vae::AutoEncoderKL; 2]);
+
+impl VaeEncoder {
+    /// Builds from tensors named as diffusers names them.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a shape that candle's configuration cannot say, or one that does not [encode](encodes).
+    pub fn new(source: &dyn TensorSource, config: &AutoencoderKlConfig, dtype: DType, device: &Device) -> Result<Self> {
+        let mut tensors = load(source, dtype, device)?;
+        let quant_conv = (tensors.remove("quant_conv.weight"), tensors.remove("quant_conv.bias"));
+        let (Some(weight), Some(bias)) = quant_conv else {
+            return Err(Error::Checkpoint("vae: the candle engine encodes only with a quant_conv".into()));
         };
+        let of_half = |half: usize| {
+            let channels = config.latent_channels;
+            let (weight, bias) =
+                (weight.narrow(0, half * channels, channels)?, bias.narrow(0, half * channels, channels)?);
+            let mut tensors = tensors.clone();
+            tensors.insert("quant_conv.weight".into(), Tensor::cat(&[&weight, &weight.zeros_like()?], 0)?);
+            let no_noise = bias.zeros_like()?.affine(1.0, NO_NOISE)?;
+            tensors.insert("quant_conv.bias".into(), Tensor::cat(&[&bias, &no_noise], 0)?);
+            autoencoder(tensors, config, dtype, device)
+        };
+        Ok(Self([of_half(0)?, of_half(1)?]))
+    }
+}
+
+impl models::VaeEncoder for VaeEncoder {
+    fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
         let half = |model: &vae::AutoEncoderKL| -> Result<Tensor> {
             cancel.check()?;
             Ok(model.encode(pixels)?.sample()?)
         };
-        Posterior::from_moments(&Tensor::cat(&[half(&moments[0])?, half(&moments[1])?], 1)?)
-    }
-
-    fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        cancel.check()?;
-        Ok(self.decoder.decode(latents)?)
+        let [mean, log_variance] = &self.0;
+        Posterior::from_moments(&Tensor::cat(&[half(mean)?, half(log_variance)?], 1)?)
     }
 
     fn encode_tiled(&self, _: &Tensor, _: &CancelToken) -> Result<Posterior> {
-        Err(Error::Inference("the candle engine's VAE has no tiles".into()))
-    }
-
-    fn decode_tiled(&self, _: &Tensor, _: &CancelToken) -> Result<Tensor> {
         Err(Error::Inference("the candle engine's VAE has no tiles".into()))
     }
 }

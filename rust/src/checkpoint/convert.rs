@@ -68,13 +68,18 @@ fn convert_block<T: Float>(stored: Dtype, bytes: &[u8], out: &mut [T]) {
     T::round(block, out);
 }
 
+/// Bytes of one of the floats that [`convert`] takes.
+pub(super) fn float_size(stored: Dtype) -> Option<usize> {
+    match stored {
+        Dtype::F32 => Some(4),
+        Dtype::F16 | Dtype::BF16 => Some(2),
+        _ => None,
+    }
+}
+
 /// The `bytes` of `stored` floats, of any alignment, as `T`; `None` if `stored` is not F32, F16 or BF16.
 pub(super) fn convert<T: Float>(stored: Dtype, bytes: &[u8]) -> Option<Vec<T>> {
-    let size = match stored {
-        Dtype::F32 => 4,
-        Dtype::F16 | Dtype::BF16 => 2,
-        _ => return None,
-    };
+    let size = float_size(stored)?;
     let mut out = vec![T::default(); bytes.len() / size];
     let chunks = out.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * size));
     if stored == T::STORED {

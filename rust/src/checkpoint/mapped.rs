@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use memmap2::Mmap;
 use safetensors::Dtype;
 
-use super::convert::{Float, convert};
+use super::convert::{Float, convert, float_size};
 use super::header;
 use super::names::{Canonical, Names};
 use crate::error::{Error, Result};
@@ -206,6 +206,12 @@ impl Entry {
         Ok(Self { shape: vec![columns, rows], transposed: true, ..self.clone() })
     }
 
+    fn unusable(&self) -> Error {
+        let name = &self.stored_name;
+        let reason = format!("the tensor {name:?} is {}, only F32, F16 and BF16 can be used", self.dtype);
+        broken(&self.file.shown, reason)
+    }
+
     fn load<T: Float + WithDType>(&self, device: &Device) -> Result<Tensor> {
         let file = &self.file;
         let length = file.file.metadata().map_or(0, |metadata| metadata.len());
@@ -217,11 +223,7 @@ impl Entry {
                 return Err(broken(&file.shown, reason));
             }
         };
-        let values: Vec<T> = convert(self.dtype, bytes).ok_or_else(|| {
-            let name = &self.stored_name;
-            let reason = format!("the tensor {name:?} is {}, only F32, F16 and BF16 can be used", self.dtype);
-            broken(&file.shown, reason)
-        })?;
+        let values: Vec<T> = convert(self.dtype, bytes).ok_or_else(|| self.unusable())?;
         file.forget(&self.range);
         if self.transposed {
             let stored: Vec<_> = self.shape.iter().rev().copied().collect();
@@ -252,6 +254,13 @@ impl TensorSource for MappedTensors {
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.entries.get(name).map(|entry| entry.shape.clone())
+    }
+
+    fn check(&self, name: &str) -> Result<()> {
+        match self.entries.get(name) {
+            Some(entry) if float_size(entry.dtype).is_none() => Err(entry.unusable()),
+            _ => Ok(()),
+        }
     }
 
     fn stored_name(&self, name: &str) -> String {

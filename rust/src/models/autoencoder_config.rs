@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::config::Fields;
-use super::{Autoencoder, AutoencoderKl, AutoencoderKlConfig, AutoencoderTiny, AutoencoderTinyConfig};
+use super::{
+    AutoencoderKlConfig, AutoencoderKlDecoder, AutoencoderKlEncoder, AutoencoderTinyConfig, AutoencoderTinyDecoder,
+    AutoencoderTinyEncoder, VaeDecoder, VaeEncoder,
+};
 use crate::error::Result;
 use crate::nn::Weights;
 
@@ -32,11 +35,29 @@ impl AutoencoderConfig {
         }
     }
 
-    /// The network, from tensors under diffusers' names.
-    pub fn build(&self, weights: &Weights) -> Result<Box<dyn Autoencoder>> {
+    /// The encoder, from an autoencoder's tensors under diffusers' names; those of the decoder are checked and not read.
+    pub fn encoder(&self, weights: &Weights) -> Result<Box<dyn VaeEncoder>> {
+        self.build_decoder(&weights.unread())?;
+        self.build_encoder(weights)
+    }
+
+    /// The decoder, in the same way.
+    pub fn decoder(&self, weights: &Weights) -> Result<Box<dyn VaeDecoder>> {
+        self.build_encoder(&weights.unread())?;
+        self.build_decoder(weights)
+    }
+
+    fn build_encoder(&self, weights: &Weights) -> Result<Box<dyn VaeEncoder>> {
         Ok(match self {
-            Self::Kl(config) => Box::new(AutoencoderKl::new(weights, config)?),
-            Self::Tiny(config) => Box::new(AutoencoderTiny::new(weights, config)?),
+            Self::Kl(config) => Box::new(AutoencoderKlEncoder::new(weights, config)?),
+            Self::Tiny(config) => Box::new(AutoencoderTinyEncoder::new(weights, config)?),
+        })
+    }
+
+    fn build_decoder(&self, weights: &Weights) -> Result<Box<dyn VaeDecoder>> {
+        Ok(match self {
+            Self::Kl(config) => Box::new(AutoencoderKlDecoder::new(weights, config)?),
+            Self::Tiny(config) => Box::new(AutoencoderTinyDecoder::new(weights, config)?),
         })
     }
 

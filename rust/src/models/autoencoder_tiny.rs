@@ -1,95 +1,16 @@
 //! The tiny autoencoder (Bohan 2023, TAESD), after diffusers' `AutoencoderTiny`.
 
 use candle_core::Tensor;
-use serde_json::Value;
 
-use super::config::Fields;
+use super::autoencoder_tiny_config::AutoencoderTinyConfig;
 use super::tiles::{TILED_LEVELS, Tiles};
-use super::{Autoencoder, Posterior};
+use super::{Posterior, VaeDecoder, VaeEncoder};
 use crate::error::Result;
 use crate::nn::{Activation, Conv2d, Conv2dConfig, Weights};
 use crate::progress::CancelToken;
 
 /// What latents are softly clamped to, whatever `latent_magnitude` is.
 const CLAMP: f64 = 3.0;
-
-/// The fields of `config.json` that shape the network or scale its latents.
-///
-/// `latent_magnitude` and `latent_shift` are checked but not kept: neither encoder nor decoder uses them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AutoencoderTinyConfig {
-    /// Channels of the pixels in.
-    pub in_channels: usize,
-    /// Channels of the pixels out.
-    pub out_channels: usize,
-    /// Channels of the encoder's levels, from the pixels inwards, all the same; each level but the first halves the
-    /// size.
-    pub encoder_block_out_channels: Vec<usize>,
-    /// Channels of the decoder's levels, from the latents outwards, all the same; each level but the last doubles the
-    /// size.
-    pub decoder_block_out_channels: Vec<usize>,
-    /// Blocks of each level of the encoder.
-    pub num_encoder_blocks: Vec<usize>,
-    /// Blocks of each level of the decoder.
-    pub num_decoder_blocks: Vec<usize>,
-    /// Channels of the latents.
-    pub latent_channels: usize,
-    /// The pipeline's latents are the encoder's times this.
-    pub scaling_factor: f64,
-}
-
-impl AutoencoderTinyConfig {
-    /// Reads and checks `config.json`; what is absent takes diffusers' default.
-    ///
-    /// # Errors
-    /// [`crate::Error::Checkpoint`] that names the field.
-    pub fn from_json(value: &Value) -> Result<Self> {
-        Self::from_fields(&Fields::new("vae", value)?)
-    }
-
-    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self> {
-        let encoder = fields.channels_or("encoder_block_out_channels", &[64; 4])?;
-        let decoder = fields.channels_or("decoder_block_out_channels", &[64; 4])?;
-        for (name, channels) in [("encoder_block_out_channels", &encoder), ("decoder_block_out_channels", &decoder)] {
-            // The convolution between two levels keeps the channels.
-            if channels.iter().any(|count| *count != channels[0]) {
-                return Err(fields.wrong(name, "one number of channels for all levels"));
-            }
-        }
-        if encoder.len() != decoder.len() {
-            let levels = encoder.len();
-            return Err(fields.wrong("decoder_block_out_channels", format!("a list of {levels}, as the encoder's")));
-        }
-        fields.only("act_fn", "relu")?;
-        fields.only("upsample_fn", "nearest")?;
-        fields.only("upsampling_scaling_factor", 2)?;
-        fields.number("shift_factor", 0.0, 0.0..=0.0)?;
-        fields.number("latent_magnitude", 3.0, 1e-6..=1e6)?;
-        fields.number("latent_shift", 0.5, -1e6..=1e6)?;
-        fields.flag("force_upcast", false)?;
-        let blocks = |name: &'static str, default: [usize; 4], levels: usize| {
-            let given = fields.sizes(name, levels, 0..=32)?;
-            given
-                .or((levels == default.len()).then(|| default.to_vec()))
-                .ok_or_else(|| fields.wrong(name, format!("{levels} whole numbers in 0..=32, one a level")))
-        };
-        Ok(Self {
-            in_channels: fields.size("in_channels", 3, 3..=3)?,
-            out_channels: fields.size("out_channels", 3, 3..=3)?,
-            num_encoder_blocks: blocks("num_encoder_blocks", [1, 3, 3, 3], encoder.len())?,
-            num_decoder_blocks: blocks("num_decoder_blocks", [3, 3, 3, 1], decoder.len())?,
-            latent_channels: fields.size("latent_channels", 4, 1..=1024)?,
-            scaling_factor: fields.number("scaling_factor", 1.0, 1e-6..=1e6)?,
-            encoder_block_out_channels: encoder,
-            decoder_block_out_channels: decoder,
-        })
-    }
-
-    /// Pixels along one side of a latent position.
-    pub fn factor(&self) -> usize {
-        1 << (self.decoder_block_out_channels.len() - 1)
-    }
-}
 
 /// diffusers' `AutoencoderTinyBlock`, whose inputs and outputs are always as many.
 struct Block([Conv2d; 3]);
@@ -240,39 +161,45 @@ impl Layer {
     }
 }
 
-/// Encoder and decoder of 1.2 million weights each, where the published ones' `AutoencoderKL` has 34 and 50.
-pub struct AutoencoderTiny {
-    encoder: Layers,
-    decoder: Layers,
-}
+/// From pixels to latents: 1.2 million weights, where the published `AutoencoderKL` has 34.
+pub struct AutoencoderTinyEncoder(Layers);
 
-impl AutoencoderTiny {
+impl AutoencoderTinyEncoder {
     /// Takes the tensors under diffusers' names.
     pub fn new(weights: &Weights, config: &AutoencoderTinyConfig) -> Result<Self> {
-        Ok(Self {
-            encoder: Layers::encoder(&weights.pp("encoder"), config)?,
-            decoder: Layers::decoder(&weights.pp("decoder"), config)?,
-        })
+        Layers::encoder(&weights.pp("encoder"), config).map(Self)
     }
 }
 
-impl Autoencoder for AutoencoderTiny {
+impl VaeEncoder for AutoencoderTinyEncoder {
     fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        Ok(Posterior { mean: Layers::forward(&self.encoder.0, pixels.affine(0.5, 0.5)?, cancel)?, std: None })
+        Ok(Posterior { mean: Layers::forward(&self.0.0, pixels.affine(0.5, 0.5)?, cancel)?, std: None })
     }
 
     fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior> {
-        let (outer, inner, tiles) = self.encoder.encoder_tiles();
+        let (outer, inner, tiles) = self.0.encoder_tiles();
         let x = tiles.run(&pixels.affine(0.5, 0.5)?, &mut |x| Layers::forward(outer, x, cancel))?;
         Ok(Posterior { mean: Layers::forward(inner, x, cancel)?, std: None })
     }
+}
 
+/// From latents to pixels: 1.2 million weights, where the published `AutoencoderKL` has 50.
+pub struct AutoencoderTinyDecoder(Layers);
+
+impl AutoencoderTinyDecoder {
+    /// Takes the tensors under diffusers' names.
+    pub fn new(weights: &Weights, config: &AutoencoderTinyConfig) -> Result<Self> {
+        Layers::decoder(&weights.pp("decoder"), config).map(Self)
+    }
+}
+
+impl VaeDecoder for AutoencoderTinyDecoder {
     fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        Ok(Layers::forward(&self.decoder.0, clamp(latents)?, cancel)?.affine(2.0, -1.0)?)
+        Ok(Layers::forward(&self.0.0, clamp(latents)?, cancel)?.affine(2.0, -1.0)?)
     }
 
     fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor> {
-        let (inner, outer, tiles) = self.decoder.decoder_tiles();
+        let (inner, outer, tiles) = self.0.decoder_tiles();
         let x = Layers::forward(inner, clamp(latents)?, cancel)?;
         Ok(tiles.run(&x, &mut |x| Layers::forward(outer, x, cancel))?.affine(2.0, -1.0)?)
     }

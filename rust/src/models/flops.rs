@@ -2,7 +2,7 @@
 //! the plain algorithms count them. Norms and activations, some hundredths of the whole, are left out.
 
 use super::autoencoder_kl_config::AutoencoderKlConfig;
-use super::autoencoder_tiny::AutoencoderTinyConfig;
+use super::autoencoder_tiny_config::AutoencoderTinyConfig;
 use super::unet_config::{UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
 
 /// Height and width of a feature map.

@@ -1,8 +1,12 @@
 //! The networks, each after diffusers' class of the same name, and the traits that the pipeline knows them by.
 
 mod autoencoder_config;
+mod autoencoder_kl_blocks;
 mod autoencoder_kl_config;
+mod autoencoder_kl_decoder;
+mod autoencoder_kl_encoder;
 mod autoencoder_tiny;
+mod autoencoder_tiny_config;
 mod clip;
 mod conditioning;
 mod config;
@@ -15,12 +19,14 @@ mod transformer;
 mod unet;
 mod unet_blocks;
 mod unet_config;
-mod vae;
 
 pub use crate::nn::Activation;
 pub use autoencoder_config::AutoencoderConfig;
 pub use autoencoder_kl_config::AutoencoderKlConfig;
-pub use autoencoder_tiny::{AutoencoderTiny, AutoencoderTinyConfig};
+pub use autoencoder_kl_decoder::AutoencoderKlDecoder;
+pub use autoencoder_kl_encoder::AutoencoderKlEncoder;
+pub use autoencoder_tiny::{AutoencoderTinyDecoder, AutoencoderTinyEncoder};
+pub use autoencoder_tiny_config::AutoencoderTinyConfig;
 pub use clip::{ClipTextConfig, ClipTextModel};
 pub use conditioning::{AddedConditioning, Conditioning};
 pub use config::Fields;
@@ -28,7 +34,6 @@ pub use deep_features::DeepFeatures;
 pub use tiles::TILE_SIDE;
 pub use unet::UNet2DConditionModel;
 pub use unet_config::{TextTimeConfig, UNet2DConditionConfig, UNetBlockKind, UNetMidKind};
-pub use vae::AutoencoderKl;
 
 use candle_core::{Shape, Tensor};
 
@@ -95,18 +100,25 @@ pub trait Denoiser: Send + Sync {
     ) -> Result<Tensor>;
 }
 
-/// Pixels to latents and back. Latents are unscaled here: the pipeline multiplies by `scaling_factor`.
+/// Pixels to latents. Latents are unscaled here: the pipeline multiplies by `scaling_factor`.
 ///
 /// # Errors
 /// [`crate::Error::Cancelled`] soon after `cancel` is set.
-pub trait Autoencoder: Send + Sync {
+pub trait VaeEncoder: Send + Sync {
     /// The posterior over latents of `pixels` (batch, 3, height, width) in -1 to 1.
     fn encode(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior>;
+    /// [`VaeEncoder::encode`] in memory that hardly grows with the picture: the levels next to the pixels run in tiles.
+    fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior>;
+}
+
+/// Unscaled latents to pixels.
+///
+/// # Errors
+/// [`crate::Error::Cancelled`] soon after `cancel` is set.
+pub trait VaeDecoder: Send + Sync {
     /// Pixels (batch, 3, height, width), about -1 to 1, of `latents` (batch, channels, height/factor, width/factor).
     fn decode(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor>;
-    /// [`Autoencoder::encode`] in memory that hardly grows with the picture: the levels next to the pixels run in tiles.
-    fn encode_tiled(&self, pixels: &Tensor, cancel: &CancelToken) -> Result<Posterior>;
-    /// [`Autoencoder::decode`] in the same way.
+    /// [`VaeDecoder::decode`] in memory that hardly grows with the picture: the levels next to the pixels run in tiles.
     fn decode_tiled(&self, latents: &Tensor, cancel: &CancelToken) -> Result<Tensor>;
 }
 

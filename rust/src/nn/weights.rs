@@ -1,6 +1,6 @@
 //! Named tensors for the models, taken strictly: everything missing, misshapen or left over is reported at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::rc::Rc;
@@ -22,6 +22,14 @@ pub trait TensorSource {
         let _ = asked;
         self.shape(name)
     }
+    /// Whether a tensor that is there can be loaded, as far as can be told without touching its data.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] as [`TensorSource::load`] for a dtype that cannot be used.
+    fn check(&self, name: &str) -> Result<()> {
+        let _ = name;
+        Ok(())
+    }
     /// What the files call the tensor that a model asks for by `name`, for reports.
     fn stored_name(&self, name: &str) -> String {
         name.to_string()
@@ -35,9 +43,11 @@ struct Ledger {
     dtype: DType,
     device: Device,
     products: Option<Products>,
+    /// Names that are accounted for, whether or not their tensors are in memory.
     taken: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<String>>,
-    bytes: RefCell<usize>,
+    tensors: Cell<usize>,
+    bytes: Cell<usize>,
 }
 
 /// A prefix into a [`TensorSource`]. Cheap to clone; all clones share one ledger.
@@ -46,6 +56,7 @@ pub struct Weights {
     ledger: Rc<Ledger>,
     prefix: String,
     exact: bool,
+    unread: bool,
 }
 
 /// What [`Weights::finish`] found to be in memory.
@@ -76,21 +87,29 @@ impl Weights {
             products,
             taken: RefCell::default(),
             problems: RefCell::default(),
-            bytes: RefCell::new(0),
+            tensors: Cell::new(0),
+            bytes: Cell::new(0),
         };
-        Self { ledger: Rc::new(ledger), prefix: String::new(), exact: false }
+        Self { ledger: Rc::new(ledger), prefix: String::new(), exact: false, unread: false }
     }
 
     /// The view under `name`.
     #[must_use]
     pub fn pp(&self, name: impl Display) -> Self {
-        Self { ledger: self.ledger.clone(), prefix: self.path(name), exact: self.exact }
+        Self { prefix: self.path(name), ..self.clone() }
     }
 
     /// The same view for layers that are not to be quantised.
     #[must_use]
     pub fn exact(&self) -> Self {
         Self { exact: true, ..self.clone() }
+    }
+
+    /// The same view for a network that is only to be checked: it accounts for every tensor and reads none, and what is
+    /// built of it computes nothing of use.
+    #[must_use]
+    pub fn unread(&self) -> Self {
+        Self { unread: true, ..self.clone() }
     }
 
     fn path(&self, name: impl Display) -> String {
@@ -116,13 +135,14 @@ impl Weights {
         tensor: &Tensor,
         pack: impl FnOnce(Products, &[f32]) -> Result<(T, usize)>,
     ) -> Result<Option<T>> {
-        let Some(products) = self.products().filter(|_| self.ledger.problems.borrow().is_empty()) else {
+        let packs = !self.unread && self.ledger.problems.borrow().is_empty();
+        let Some(products) = self.products().filter(|_| packs) else {
             return Ok(None);
         };
         let tensor = tensor.contiguous()?;
         let (packed, bytes) = pack(products, &Values::of(&tensor)?)?;
-        let mut sum = self.ledger.bytes.borrow_mut();
-        *sum = sum.saturating_sub(tensor.elem_count() * self.ledger.dtype.size_in_bytes()) + bytes;
+        let sum = &self.ledger.bytes;
+        sum.set(sum.get().saturating_sub(tensor.elem_count() * self.ledger.dtype.size_in_bytes()) + bytes);
         Ok(Some(packed))
     }
 
@@ -154,15 +174,18 @@ impl Weights {
         let path = self.path(name);
         match self.ledger.source.find(&path, shape) {
             Some(found) if found == shape => {
-                let tensor = match self.ledger.source.load(&path, dtype, &self.ledger.device) {
-                    Err(Error::Checkpoint(problem)) => {
-                        self.ledger.taken.borrow_mut().insert(path);
-                        return self.placeholder(shape, problem);
-                    }
+                let loaded = match self.unread {
+                    true => self.ledger.source.check(&path).and_then(|()| self.placeholder(shape)),
+                    false => self.ledger.source.load(&path, dtype, &self.ledger.device),
+                };
+                let is_new = self.ledger.taken.borrow_mut().insert(path);
+                let tensor = match loaded {
+                    Err(Error::Checkpoint(problem)) => return self.problem(shape, problem),
                     loaded => loaded?,
                 };
-                if self.ledger.taken.borrow_mut().insert(path) {
-                    *self.ledger.bytes.borrow_mut() += tensor.elem_count() * dtype.size_in_bytes();
+                if is_new && !self.unread {
+                    self.ledger.tensors.update(|count| count + 1);
+                    self.ledger.bytes.update(|bytes| bytes + tensor.elem_count() * dtype.size_in_bytes());
                 }
                 Ok(tensor)
             }
@@ -170,11 +193,11 @@ impl Weights {
                 let stored = self.ledger.source.stored_name(&path);
                 let problem = format!("misshapen: {stored} is {found:?}, the configuration asks for {shape:?}");
                 self.ledger.taken.borrow_mut().insert(path);
-                self.placeholder(shape, problem)
+                self.problem(shape, problem)
             }
             None => {
                 let stored = self.ledger.source.stored_name(&path);
-                self.placeholder(shape, format!("missing: {stored} {shape:?}"))
+                self.problem(shape, format!("missing: {stored} {shape:?}"))
             }
         }
     }
@@ -194,8 +217,12 @@ impl Weights {
         self.ledger.taken.borrow_mut().insert(self.path(name));
     }
 
-    fn placeholder(&self, shape: &[usize], problem: String) -> Result<Tensor> {
+    fn problem(&self, shape: &[usize], problem: String) -> Result<Tensor> {
         self.ledger.problems.borrow_mut().push(problem);
+        self.placeholder(shape)
+    }
+
+    fn placeholder(&self, shape: &[usize]) -> Result<Tensor> {
         Ok(Tensor::zeros(1, self.ledger.dtype, &self.ledger.device)?.broadcast_as(shape)?)
     }
 
@@ -212,7 +239,7 @@ impl Weights {
         unexpected.sort();
         problems.extend(unexpected.into_iter().map(|name| format!("unexpected: {name}")));
         if problems.is_empty() {
-            return Ok(Loaded { tensors: taken.len(), bytes: *self.ledger.bytes.borrow() });
+            return Ok(Loaded { tensors: self.ledger.tensors.get(), bytes: self.ledger.bytes.get() });
         }
         Err(Error::Checkpoint(format!(
             "{component}: {} tensors do not fit its configuration:\n  {}",

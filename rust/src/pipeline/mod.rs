@@ -4,10 +4,12 @@ mod clock;
 mod decode;
 mod denoise;
 mod encode;
+mod engine;
 mod image_to_image;
 mod ineffective;
 mod inpaint;
 mod load;
+mod networks;
 mod prepare;
 mod preview;
 mod shapes;
@@ -34,8 +36,8 @@ use clock::{Clock, Measured};
 use decode::Tiling;
 pub use encode::Reading;
 use encode::TextStage;
+pub use engine::Engine;
 pub use image_to_image::begin_index;
-pub use load::Engine;
 use prepare::Drawing;
 pub use prepare::Noise;
 use preview::LatentColours;
@@ -230,9 +232,9 @@ impl Pipeline {
         self.engine
     }
 
-    /// Where the bytes of each component are.
+    /// Where the bytes of each component are; those of a VAE's encoder once a picture was encoded.
     pub fn residency(&self) -> Vec<Residency> {
-        self.residency.iter().cloned().chain(self.vaes().map(VaeStage::residency)).collect()
+        self.residency.iter().cloned().chain(self.vaes().filter_map(VaeStage::residency)).collect()
     }
 
     fn vaes(&self) -> impl Iterator<Item = &VaeStage> {

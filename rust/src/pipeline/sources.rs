@@ -32,6 +32,13 @@ pub(super) struct Opened {
     pub stored_dtype: &'static str,
 }
 
+impl Opened {
+    /// Those of files.
+    pub fn of(tensors: MappedTensors) -> Self {
+        Self { stored_dtype: tensors.stored_dtype(), tensors: Box::new(tensors) }
+    }
+}
+
 /// An autoencoder by itself.
 enum VaeFiles {
     Folder(ComponentFolder),
@@ -109,11 +116,5 @@ impl Sources {
             _ => self.model.tensors(component)?,
         };
         tensors.with_key_map(rename)
-    }
-
-    pub fn open_component(&self, component: &str, rename: Rename) -> Result<Opened> {
-        let tensors = self.mapped(component, rename)?;
-        let stored_dtype = tensors.stored_dtype();
-        Ok(Opened { tensors: Box::new(tensors), stored_dtype })
     }
 }

@@ -2,17 +2,17 @@
 
 use proptest::prelude::*;
 use sd_rbee::Error;
-use sd_rbee::models::{Autoencoder, AutoencoderConfig, AutoencoderTiny, AutoencoderTinyConfig};
+use sd_rbee::models::{AutoencoderConfig, AutoencoderTinyConfig};
 use sd_rbee::nn::Weights;
 use sd_rbee::progress::CancelToken;
 use serde_json::{Value, json};
 
 use super::forward::{assert_finite, random};
-use super::{invent, missed};
+use super::{Vae, autoencoder, invent, missed};
 use crate::common::checkpoint_error;
 
-fn tiny(config: &AutoencoderTinyConfig) -> impl Fn(&Weights) -> sd_rbee::Result<AutoencoderTiny> {
-    move |weights| AutoencoderTiny::new(weights, config)
+fn tiny(config: &AutoencoderTinyConfig) -> impl Fn(&Weights) -> sd_rbee::Result<Vae> {
+    autoencoder(AutoencoderConfig::Tiny(config.clone()))
 }
 
 /// TAESD's own, as published.
@@ -97,12 +97,12 @@ proptest! {
         let (model, _) = invent(tiny(&config));
         let (cancel, factor) = (CancelToken::new(), config.factor());
         let (small, large) = ([2, latents, height, width], [2, 3, height * factor, width * factor]);
-        assert_finite(&model.decode(&random(&small), &cancel).expect("pixels"), &large);
-        let posterior = model.encode(&random(&large), &cancel).expect("latents");
+        assert_finite(&model.decoder.decode(&random(&small), &cancel).expect("pixels"), &large);
+        let posterior = model.encoder.encode(&random(&large), &cancel).expect("latents");
         assert_finite(&posterior.mean, &small);
         let undrawn = posterior.sample(|_| panic!("there is no noise to draw")).expect("the mean");
         assert_eq!(undrawn.dims(), small);
         cancel.cancel();
-        prop_assert!(matches!(model.decode(&random(&small), &cancel), Err(Error::Cancelled)));
+        prop_assert!(matches!(model.decoder.decode(&random(&small), &cancel), Err(Error::Cancelled)));
     }
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use sd_rbee::Error;
 use sd_rbee::models::{
-    AutoencoderKlConfig, AutoencoderTiny, AutoencoderTinyConfig, ClipTextConfig, UNet2DConditionConfig,
+    AutoencoderConfig, AutoencoderKlConfig, AutoencoderTinyConfig, ClipTextConfig, UNet2DConditionConfig,
 };
 use sd_rbee::nn::Weights;
 use serde_json::{Value, json};
 
 use super::published::{clip_v1_5, unet_v1_5, vae_v1_5};
-use super::{clip, missed, unet, vae};
+use super::{autoencoder, clip, missed, unet, vae};
 use crate::allocations::peak_of;
 use crate::common::checkpoint_error;
 
@@ -145,7 +145,7 @@ proptest! {
     #[test]
     fn any_tiny_vae(config in prop_oneof![changed(tiny_vae(), &["act_fn", "shift_factor", "scaling_factor"]), value()]) {
         if let Some(config) = accepted(AutoencoderTinyConfig::from_json(&config)) {
-            assert_bounded(|weights| AutoencoderTiny::new(weights, &config));
+            assert_bounded(autoencoder(AutoencoderConfig::Tiny(config)));
         }
     }
 

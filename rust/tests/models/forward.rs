@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 use sd_rbee::Error;
 use sd_rbee::models::{
-    AddedConditioning, Autoencoder, AutoencoderKlConfig, ClipTextConfig, Conditioning, DeepFeatures, Denoiser,
-    HiddenState, TextEncoder, UNet2DConditionConfig,
+    AddedConditioning, AutoencoderKlConfig, ClipTextConfig, Conditioning, DeepFeatures, Denoiser, HiddenState,
+    TextEncoder, UNet2DConditionConfig,
 };
 use sd_rbee::progress::CancelToken;
 use serde_json::{Value, json};
@@ -121,8 +121,8 @@ proptest! {
         let (model, _) = invent(vae(&config));
         let (cancel, factor) = (CancelToken::new(), config.factor());
         let (small, large) = ([2, latents, height, width], [2, 3, height * factor, width * factor]);
-        assert_finite(&model.decode(&random(&small), &cancel).expect("pixels"), &large);
-        let posterior = model.encode(&random(&large), &cancel).expect("latents");
+        assert_finite(&model.decoder.decode(&random(&small), &cancel).expect("pixels"), &large);
+        let posterior = model.encoder.encode(&random(&large), &cancel).expect("latents");
         assert_finite(&posterior.mean, &small);
         assert_finite(posterior.std.as_ref().expect("a deviation"), &small);
     }
@@ -153,11 +153,11 @@ proptest! {
             (error / square(&mut whole.iter().copied())).sqrt() < 1e-4 && whole.len() == tiled.len()
         };
         let latents = random(&[2, 3, height, width]);
-        let pixels = model.decode(&latents, &cancel).expect("pixels");
-        prop_assert!(near(pixels, model.decode_tiled(&latents, &cancel).expect("pixels")));
+        let pixels = model.decoder.decode(&latents, &cancel).expect("pixels");
+        prop_assert!(near(pixels, model.decoder.decode_tiled(&latents, &cancel).expect("pixels")));
         let pixels = random(&[2, 3, height * factor, width * factor]);
-        let whole = model.encode(&pixels, &cancel).expect("latents").mean;
-        prop_assert!(near(whole, model.encode_tiled(&pixels, &cancel).expect("latents").mean));
+        let whole = model.encoder.encode(&pixels, &cancel).expect("latents").mean;
+        prop_assert!(near(whole, model.encoder.encode_tiled(&pixels, &cancel).expect("latents").mean));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use sd_rbee::models::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel,
+    AutoencoderConfig, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, UNet2DConditionConfig, UNet2DConditionModel,
+    VaeDecoder, VaeEncoder,
 };
 use sd_rbee::nn::Weights;
 use sd_rbee::nn::weights::{Loaded, TensorSource};
@@ -67,8 +68,18 @@ pub fn unet(config: &UNet2DConditionConfig) -> impl Fn(&Weights) -> sd_rbee::Res
     move |weights| UNet2DConditionModel::new(weights, config)
 }
 
-pub fn vae(config: &AutoencoderKlConfig) -> impl Fn(&Weights) -> sd_rbee::Result<AutoencoderKl> {
-    move |weights| AutoencoderKl::new(weights, config)
+/// Both halves of an autoencoder.
+pub struct Vae {
+    pub encoder: Box<dyn VaeEncoder>,
+    pub decoder: Box<dyn VaeDecoder>,
+}
+
+fn autoencoder(config: AutoencoderConfig) -> impl Fn(&Weights) -> sd_rbee::Result<Vae> {
+    move |weights| Ok(Vae { encoder: config.encoder(weights)?, decoder: config.decoder(weights)? })
+}
+
+pub fn vae(config: &AutoencoderKlConfig) -> impl Fn(&Weights) -> sd_rbee::Result<Vae> {
+    autoencoder(AutoencoderConfig::Kl(config.clone()))
 }
 
 pub fn clip(config: &ClipTextConfig) -> impl Fn(&Weights) -> sd_rbee::Result<ClipTextModel> {
