@@ -109,3 +109,17 @@ time.sleep(0.2)
     done = run("-c", LOAD + script)
     assert done.returncode == 0, done.stderr
     assert "Fatal" not in done.stderr
+
+
+def test_a_thread_that_is_stopped_may_say_so() -> None:
+    script = """
+def told(failed):
+    time.sleep(0.1)
+    print("stopped by", failed.exc_type.__name__, file=sys.stderr)
+threading.excepthook = told
+threading.Thread(target=lambda: pipe.generate("a robot", on_step=ready, **endless), daemon=True).start()
+while not first:
+    time.sleep(0.01)
+"""
+    done = run("-c", LOAD + script)
+    assert (done.returncode, done.stderr) == (0, "stopped by Cancelled\n")
