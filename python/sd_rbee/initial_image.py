@@ -172,8 +172,7 @@ def prepare(spec: GenerationSpec, layout: Layout) -> InitialImage:
         if spec.padding_mask_crop is not None:
             region = inpaint.crop_region(mask, layout.drawing, spec.padding_mask_crop)
             if region is None:
-                field = "mask_image" if spec.mask_image is None else spec.mask_image.field
-                raise InvalidParamsError(field, "a mask that is black all over", "some white to crop to")
+                raise _nothing_to_crop_to("mask_image" if spec.mask_image is None else spec.mask_image.field)
     arguments = {"image": to_buffer(_resized(original, layout.drawing, region))}
     overlay_mask = None
     if mask is not None:
@@ -188,6 +187,22 @@ def prepare(spec: GenerationSpec, layout: Layout) -> InitialImage:
         parameters |= {name: getattr(spec, name) for name in ONLY_OF_IMAGES if name not in ("image", "mask_image")}
         parameters["crop_region"] = region
     return InitialImage(arguments, changes, parameters, original, overlay_mask, region)
+
+
+def check_crop(spec: GenerationSpec) -> None:
+    """Decodes a mask that is cropped to, and finds out whether there is anything to crop to.
+
+    Raises:
+        InvalidParamsError: It is black all over. One that is so only once it is blurred is refused by `prepare`.
+    """
+    if spec.padding_mask_crop is None or spec.mask_image is None or spec.outpaint is not None:
+        return
+    if spec.mask_image.as_mask().convert("L").getbbox() is None:
+        raise _nothing_to_crop_to(spec.mask_image.field)
+
+
+def _nothing_to_crop_to(field: str) -> InvalidParamsError:
+    return InvalidParamsError(field, "a mask that is black all over", "some white to crop to")
 
 
 def _original_and_mask(spec: GenerationSpec, changes: list[str]) -> tuple[Image.Image, Image.Image | None]:

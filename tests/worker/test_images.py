@@ -111,6 +111,7 @@ def test_photographs_and_transparent_pictures() -> None:
         ("/inpaint", {"mask": encoded(), "mask_blur": -1}, "mask_blur"),
         ("/inpaint", {"mask": encoded(), "mask_blur": 1e9}, "mask_blur"),
         ("/inpaint", {"mask": encoded(), "padding_mask_crop": -1}, "padding_mask_crop"),
+        ("/inpaint", {"mask": text_of(Image.new("L", (64, 64))), "padding_mask_crop": 2}, "mask"),
         ("/inpaint", {"outpaint": [0, 0, 0, 0]}, "outpaint"),
         ("/inpaint", {"outpaint": [8, 8, 8]}, "outpaint"),
         ("/inpaint", {"outpaint": [-8, 8, 8, 8]}, "outpaint"),
@@ -123,8 +124,10 @@ def test_what_cannot_be_is_refused_before_it_waits(path: str, change: dict[str, 
     assert (response.status_code, response.json()["error"]["field"]) == (422, field), response.text
 
 
-def test_a_mask_to_crop_to_that_is_black_ends_the_job() -> None:
-    body = {**BODY, "image": encoded(), "mask": text_of(Image.new("L", (64, 64))), "padding_mask_crop": 2}
+def test_a_mask_that_blurs_to_black_ends_the_job() -> None:
+    mask = Image.new("L", (64, 64))
+    mask.putpixel((30, 30), 1)
+    body = {**BODY, "image": encoded(), "mask": text_of(mask), "mask_blur": 8, "padding_mask_crop": 2}
     (end,) = [event for event in draw(shared(), body, "/inpaint") if event.name == "error"]
     assert (end.data["code"], end.data["field"]) == ("INVALID_REQUEST", "mask")
 

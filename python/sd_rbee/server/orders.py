@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sd_rbee.checks import shorten
 from sd_rbee.engine import Order
 from sd_rbee.errors import InvalidParamsError
+from sd_rbee.initial_image import check_crop
 from sd_rbee.input_images import InputImage
 from sd_rbee.server.errors import UnsupportedOperationError, WrongModelError
 from sd_rbee.server.input_images import read_image
@@ -127,6 +128,7 @@ class Orders:
         }
         try:
             spec = GenerationSpec(request.prompt, **parameters)
+            check_crop(spec)
         except InvalidParamsError as error:
             raise on_the_wire(error) from None
         _check_prompts(spec)
