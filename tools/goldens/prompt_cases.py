@@ -20,5 +20,5 @@ PROMPTS = (
     "tokens " * 40 + ", " + "one after the (comma:1.4) " * 12,
     "a, b, c, (d, e, f, g:1.21) " * 15,
     "the <|endoftext|> in the middle (of:1.2) it",
-    "\u732b \U0001f916 (\u00fcml\u00e4ute:1.15)",
+    "\u732b \U0001f916 (\u00fcml\u00e4ute:1.3) on a sofa",
 )

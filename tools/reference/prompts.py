@@ -53,12 +53,12 @@ def parse(prompt: str) -> list[tuple[str | None, float]]:
 
 
 class Encoder:
-    """A text encoder of a model folder and its tokenizer, in double precision."""
+    """A text encoder of a model folder and its tokenizer."""
 
-    def __init__(self, folder: Path, suffix: str, *, is_xl: bool) -> None:
+    def __init__(self, folder: Path, suffix: str, dtype: torch.dtype, *, is_xl: bool) -> None:
         kind: Any = CLIPTextModelWithProjection if suffix else CLIPTextModel
         self._tokenizer: Any = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}")
-        self._model = kind.from_pretrained(folder / f"text_encoder{suffix}", torch_dtype=torch.float64).eval()
+        self._model = kind.from_pretrained(folder / f"text_encoder{suffix}", torch_dtype=dtype).eval()
         self._is_xl = is_xl
         self._room = self._model.config.max_position_embeddings - 2
 
@@ -115,11 +115,11 @@ class Encoder:
 
 
 class Prompts:
-    """The text encoders of a model folder in diffusers layout."""
+    """The text encoders of a model folder in diffusers layout, in f64 or, to see what that rounds away, in f32."""
 
-    def __init__(self, folder: Path) -> None:
-        is_xl = (folder / "text_encoder_2").is_dir()
-        self._encoders = [Encoder(folder, suffix, is_xl=is_xl) for suffix in ("", "_2")[: 1 + is_xl]]
+    def __init__(self, folder: Path, *, is_double: bool = True) -> None:
+        is_xl, dtype = (folder / "text_encoder_2").is_dir(), torch.float64 if is_double else torch.float32
+        self._encoders = [Encoder(folder, suffix, dtype, is_xl=is_xl) for suffix in ("", "_2")[: 1 + is_xl]]
 
     def encode(self, prompt: str, clip_skip: int | None) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """What the UNet reads, (1, windows, widths of all encoders), and the pooled state (1, width)."""
