@@ -20,8 +20,8 @@ def main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     try:
-        model = models.resolve(arguments.model, arguments.cache, arguments.steps)
-    except (SdRbeeError, OSError) as error:
+        model = models.resolve(arguments.model, arguments.cache, arguments.steps, arguments.size)
+    except (SdRbeeError, OSError, ValueError) as error:
         parser.error(f"--model: {error}")
     setting = Setting(model, arguments.threads, arguments.cache)
     about = report.environment(setting)
@@ -36,7 +36,8 @@ def main() -> int:
         (ours, other) for other in others for ours in opponents(ENGINES[other]) if ours in arguments.ours
     ]
     pairs = pairs or [(ours, None) for ours in arguments.ours]
-    comparisons = list(_measure(arguments.parts, pairs, setting, arguments.repeat, skip))
+    turns = measure.Turns(arguments.repeat, one_at_a_time=arguments.one_at_a_time)
+    comparisons = list(_measure(arguments.parts, pairs, setting, turns, skip))
     arguments.show(about, comparisons, skipped)
     return 0 if comparisons else 1
 
@@ -57,13 +58,13 @@ def _usable(names: Sequence[str], setting: Setting, skip: Skip) -> Iterator[str]
 
 
 def _measure(
-    parts: Sequence[str], pairs: Sequence[tuple[str, str | None]], setting: Setting, repeat: int, skip: Skip
+    parts: Sequence[str], pairs: Sequence[tuple[str, str | None]], setting: Setting, turns: measure.Turns, skip: Skip
 ) -> Iterator[Comparison]:
     for ours, other in pairs:
         if any(part in parts for part in measure.NETWORK_PARTS):
-            yield from measure.networks(parts, ours, other, setting, repeat, skip)
+            yield from measure.networks(parts, ours, other, setting, turns, skip)
         if "picture" in parts:
-            yield from measure.cold_picture(ours, other, setting, repeat, skip)
+            yield from measure.cold_picture(ours, other, setting, turns.repeat, skip)
         if "memory" in parts:
             yield from measure.memory(ours, other, setting, skip)
     if "import" in parts:
@@ -71,7 +72,7 @@ def _measure(
         libraries = dict.fromkeys(ENGINES[other].library for _, other in pairs if other)
         importable: list[str | None] = [library for library in libraries if library in IMPORTS]
         for library in importable or [None]:
-            yield from measure.imports(library, setting, repeat, skip)
+            yield from measure.imports(library, setting, turns.repeat, skip)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,6 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ours", type=list_of(OURS), default=OURS, metavar="A,B,…", help=f"of {', '.join(OURS)}")
     parser.add_argument("--repeat", type=positive, default=5, metavar="N", help="rounds; default: %(default)s")
     parser.add_argument("--steps", type=positive, metavar="N", help="of a picture; default: the model's own, else 4")
+    parser.add_argument(
+        "--size", type=positive, metavar="N", help="sides in pixels, of random weights; default: the model's own"
+    )
+    parser.add_argument(
+        "--one-at-a-time",
+        action="store_true",
+        help="load a model anew for each turn, where two do not fit into memory together",
+    )
     parser.add_argument("--threads", type=positive, default=cores(), metavar="N", help="of every engine; default: all")
     parser.add_argument(
         "--cache", type=Path, default=models.default_cache(), help="where random weights are kept; default: %(default)s"

@@ -4,11 +4,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
 from benches.engines import ENGINES, IMPORTS, Setting, picture_command
-from benches.processes import EngineError, Worker, import_seconds, peak_flops, run
+from benches.processes import EngineError, FreshWorker, Worker, import_seconds, peak_flops, run
 from benches.samples import Comparison, Side, relative_rms
 
 NETWORK_PARTS = ("unet", "vae", "picture")
@@ -20,6 +21,20 @@ _TURN = 0.5
 _SETTLE = 0.3
 # Of a probe of the machine's peak, one before and one after the rounds.
 _PROBE = 0.5
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How engines take turns.
+
+    Attributes:
+        repeat: Rounds.
+        one_at_a_time: Whether a model is loaded anew for each turn, and is in memory for it alone.
+    """
+
+    repeat: int
+    one_at_a_time: bool = False
+
 
 Sampler = Callable[[], float]
 Skipped = Callable[[str], object]
@@ -39,12 +54,17 @@ def _rounds(comparison: Comparison, samplers: Sequence[Sampler], repeat: int) ->
 
 
 def networks(
-    parts: Sequence[str], native: str, other: str | None, setting: Setting, repeat: int, skipped: Skipped
+    parts: Sequence[str], native: str, other: str | None, setting: Setting, turns: Turns, skipped: Skipped
 ) -> Iterator[Comparison]:
-    """Parts of a loaded model. Two engines are in memory at a time, however many are compared."""
+    """Parts of a loaded model. At most two engines are in memory at a time, however many are compared."""
     with ExitStack() as stack:
+
+        def worker(name: str) -> Worker | FreshWorker:
+            engine = ENGINES[name]
+            return FreshWorker(engine, setting) if turns.one_at_a_time else stack.enter_context(Worker(engine, setting))
+
         try:
-            workers = [stack.enter_context(Worker(ENGINES[name], setting)) for name in (native, other) if name]
+            workers = [worker(name) for name in (native, other) if name]
         except EngineError as error:
             skipped(str(error))
             return
@@ -53,25 +73,26 @@ def networks(
             comparison = _compared(_LABELS[part], "s", native, other)
             outputs = [scratch / f"{part}-{side.engine}" for side in comparison.sides]
             try:
-                turns = [_turns(worker, part, output) for worker, output in zip(workers, outputs, strict=True)]
+                samplers = [_turn(worker, part, output) for worker, output in zip(workers, outputs, strict=True)]
                 comparison.flops = workers[0].flops.get(part)
                 if other:
                     comparison.apart = relative_rms(outputs[0], outputs[1], "B" if part == "picture" else "f")
                 _probe(comparison, setting)
-                _rounds(comparison, turns, repeat)
+                _rounds(comparison, samplers, turns.repeat)
                 _probe(comparison, setting)
                 yield comparison
             except (EngineError, ValueError) as error:
                 skipped(f"{comparison.part}: {error}")
 
 
-def _turns(worker: Worker, part: str, output: Path) -> Sampler:
+def _turn(worker: Worker | FreshWorker, part: str, output: Path) -> Sampler:
     """Warms a part up, keeping its output for comparison, and returns what takes one turn of timing it."""
     quick = worker.ask(part=part, output=str(output)) < _TURN
+    warm_up = quick or isinstance(worker, FreshWorker)
 
     def turn() -> float:
         sleep(_SETTLE)
-        return worker.ask(part=part, seconds=_TURN, warm_up=quick)
+        return worker.ask(part=part, seconds=_TURN, warm_up=warm_up)
 
     return turn
 

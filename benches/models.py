@@ -37,23 +37,41 @@ def default_cache() -> Path:
     return Path(tempfile.gettempdir()) / "sd-rbee-benches"
 
 
-def resolve(name: str, cache: Path, steps: int | None) -> Model:
+def resolve(name: str, cache: Path, steps: int | None, size: int | None = None) -> Model:
     """The model of a preset's name, an alias or a path; a preset's checkpoint is written where it is not there yet.
+
+    Args:
+        name: What was asked for.
+        cache: Where random checkpoints are kept.
+        steps: Of a picture; the model's own, else a few.
+        size: Sides in pixels that a preset's model is to call its own; the published ones where it is None.
 
     Raises:
         sd_rbee.ModelNotFoundError: It is none of them.
         OSError: The checkpoint cannot be written.
+        ValueError: A size that is not for this model.
     """
-    folder = _random_checkpoint(name, cache) if name in PRESETS else models.resolve(name)
+    if name in PRESETS:
+        folder = _random_checkpoint(name, cache, size)
+    elif size is None:
+        folder = models.resolve(name)
+    else:
+        raise ValueError(f"size: got {size} for {name}, allowed is none for a model that has its own")
     own = folder / "generation_config.json"
     settings = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
     steps = steps or settings.get("num_inference_steps", _STEPS)
     return Model(name, folder, steps, settings.get("guidance_scale", _GUIDANCE))
 
 
-def _random_checkpoint(preset: str, cache: Path) -> Path:
+def _random_checkpoint(preset: str, cache: Path, size: int | None) -> Path:
     # f16 is what is published, and what all engines widen or round to the dtype that they are measured in.
     config = replace(PRESETS[preset], dtype="f16")
+    if size is not None:
+        factor = 2 ** (len(config.vae.block_out_channels) - 1)
+        if size <= 0 or size % (8 * factor):
+            raise ValueError(f"size: got {size}, allowed is a multiple of {8 * factor}")
+        vae, unet = replace(config.vae, sample_size=size), replace(config.unet, sample_size=size // factor)
+        config = replace(config, vae=vae, unet=unet)
     folder = cache / f"{preset}-{zlib.crc32(repr(config).encode()):08x}"
     if not (folder / "model_index.json").is_file():
         print(f"writing random weights of {preset} into {folder}", file=sys.stderr)

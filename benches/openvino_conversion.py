@@ -1,5 +1,7 @@
 """A model's networks as OpenVINO's files, converted by torch's tracing: shapes are fixed, weights are the model's own.
 
+Of SDXL these are the UNet and the VAE's decoder; its prompts are encoded by torch, once.
+
 python -m benches.openvino_conversion FOLDER CACHE
 """
 
@@ -14,6 +16,9 @@ from benches.engines import PROMPT
 from benches.parts import GUIDED, TIMESTEP
 
 TOKENS = "tokens.json"
+"""Ids of no prompt and of the prompt, which is written last."""
+CONDITIONS = "conditions.npz"
+"""What the UNet of SDXL sees of both, by the names of `Conditions`."""
 
 
 def converted(folder: Path, cache: Path) -> Path:
@@ -33,12 +38,18 @@ def main(folder: str, cache: str) -> None:
 
 def _convert(folder: Path, output: Path) -> None:
     torch: Any = importlib.import_module("torch")
-    diffusers: Any = importlib.import_module("diffusers")
+    numpy: Any = importlib.import_module("numpy")
+    diffusers_parts = importlib.import_module("benches.diffusers_parts")
     openvino: Any = importlib.import_module("openvino")
 
     class UNet(torch.nn.Module):  # type: ignore[misc]
         def forward(self, sample: Any, timestep: Any, embeddings: Any) -> Any:  # noqa: ANN401
             return pipe.unet(sample, timestep, embeddings, return_dict=False)[0]
+
+    class UNetOfXl(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, sample: Any, timestep: Any, embeddings: Any, pooled: Any, time_ids: Any) -> Any:  # noqa: ANN401
+            added = {"text_embeds": pooled, "time_ids": time_ids}
+            return pipe.unet(sample, timestep, embeddings, added_cond_kwargs=added, return_dict=False)[0]
 
     class Decoder(torch.nn.Module):  # type: ignore[misc]
         def forward(self, latents: Any) -> Any:  # noqa: ANN401
@@ -48,19 +59,20 @@ def _convert(folder: Path, output: Path) -> None:
         def forward(self, ids: Any) -> Any:  # noqa: ANN401
             return pipe.text_encoder(ids, return_dict=False)[0]
 
-    pipe = diffusers.StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, local_files_only=True, safety_checker=None
-    )
+    pipe = diffusers_parts.from_folder(folder, torch.float32)
     window = pipe.text_encoder.config.max_position_embeddings
     tokenized = pipe.tokenizer(["", PROMPT], padding="max_length", max_length=window, truncation=True)
     side, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
     sample = torch.zeros(GUIDED, channels, side, side)
-    embeddings = torch.zeros(GUIDED, window, pipe.unet.config.cross_attention_dim)
-    networks: dict[str, tuple[Any, Any, Any]] = {
-        "text_encoder": (TextEncoder, pipe.text_encoder, (torch.tensor(tokenized.input_ids),)),
-        "unet": (UNet, pipe.unet, (sample, torch.tensor(TIMESTEP), embeddings)),
-        "vae_decoder": (Decoder, pipe.vae, (sample[:1],)),
-    }
+    conditions = diffusers_parts.conditions(pipe)
+    networks: dict[str, tuple[Any, Any, Any]] = {"vae_decoder": (Decoder, pipe.vae, (sample[:1],))}
+    if conditions.pooled is None:
+        networks["text_encoder"] = (TextEncoder, pipe.text_encoder, (torch.tensor(tokenized.input_ids),))
+        networks["unet"] = (UNet, pipe.unet, (sample, torch.tensor(TIMESTEP), conditions.embeddings))
+    else:
+        numpy.savez(output / CONDITIONS, **{name: each.numpy() for name, each in conditions._asdict().items()})
+        networks["unet"] = (UNetOfXl, pipe.unet, (sample, torch.tensor(TIMESTEP), *conditions))
+        pipe.text_encoder = pipe.text_encoder_2 = None
     for name, (wrapped, network, inputs) in networks.items():
         wrapper = wrapped()
         wrapper.network = network

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benches.engines import SEED, Dtype
-from benches.openvino_conversion import TOKENS, converted
-from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Part, Parts, Task
+from benches.openvino_conversion import CONDITIONS, TOKENS, converted
+from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Conditions, Part, Parts, Task
 from sd_rbee.backend import native
 
 numpy: Any = importlib.import_module("numpy")
@@ -37,13 +37,20 @@ class Model:
             self._compiled[name] = compiled.create_infer_request()
         return self._compiled[name].infer(dict(enumerate(inputs)))[0]
 
-    def unet(self, sample: Any, timestep: float, embeddings: Any) -> Any:  # noqa: ANN401
-        return self.run("unet", sample, numpy.float32(timestep), embeddings)
+    def unet(self, sample: Any, timestep: float, conditions: Conditions) -> Any:  # noqa: ANN401
+        given = (each for each in conditions if each is not None)
+        return self.run("unet", sample, numpy.float32(timestep), *given)
 
-    def embeddings(self) -> Any:  # noqa: ANN401
-        """Of no prompt and of the prompt, as one batch."""
+    @property
+    def is_xl(self) -> bool:
+        return (self._folder / CONDITIONS).is_file()
+
+    def conditions(self) -> Conditions:
+        """Of no prompt and of the prompt."""
+        if self.is_xl:
+            return Conditions(**numpy.load(self._folder / CONDITIONS))
         ids = json.loads((self._folder / TOKENS).read_text(encoding="utf-8"))
-        return self.run("text_encoder", numpy.array(ids, dtype=numpy.int64)).copy()
+        return Conditions(self.run("text_encoder", numpy.array(ids, dtype=numpy.int64)).copy())
 
     def latents(self, seed: int) -> Any:  # noqa: ANN401
         config = _json(self._task.folder / "unet/config.json")
@@ -51,13 +58,19 @@ class Model:
         return numpy.asarray(native.Generator(seed).randn((1, config["in_channels"], side, side)))
 
     def draw(self) -> Any:  # noqa: ANN401
-        """Pixels, uint8 (height, width, 3)."""
-        folder, embeddings, latents = self._task.folder, self.embeddings(), self.latents(SEED)
+        """Pixels, uint8 (height, width, 3).
+
+        Raises:
+            ValueError: The model is SDXL, whose text encoders are not converted.
+        """
+        if self.is_xl:
+            raise ValueError("pictures of SDXL are not drawn: its text encoders are not converted")
+        folder, conditions, latents = self._task.folder, self.conditions(), self.latents(SEED)
         # As diffusers' StableDiffusionPipeline mends it.
         config = {**_json(folder / "scheduler/scheduler_config.json"), "steps_offset": 1, "clip_sample": False}
         scheduler, generator = native.Scheduler("ddim", config, self._task.steps), native.Generator(SEED)
         for index, timestep in enumerate(scheduler.timesteps):
-            without, with_prompt = self.unet(numpy.concatenate([latents] * GUIDED), timestep, embeddings)
+            without, with_prompt = self.unet(numpy.concatenate([latents] * GUIDED), timestep, conditions)
             guided = without + self._task.guidance * (with_prompt - without)
             guided = numpy.ascontiguousarray(guided[None], dtype=numpy.float32)
             latents = numpy.asarray(scheduler.step(guided, index, latents, generator))
@@ -68,10 +81,10 @@ class Model:
 
 def load(task: Task, dtype: Dtype) -> Parts:
     model = Model(task, dtype)
-    latents, embeddings = model.latents(LATENTS_SEED), model.embeddings()
+    latents, conditions = model.latents(LATENTS_SEED), model.conditions()
     sample = numpy.concatenate([latents] * GUIDED)
     return {
-        "unet": Part(lambda: model.unet(sample, TIMESTEP, embeddings), _bytes),
+        "unet": Part(lambda: model.unet(sample, TIMESTEP, conditions), _bytes),
         "vae": Part(lambda: model.run("vae_decoder", latents), _bytes),
         "picture": Part(model.draw, _bytes),
     }

@@ -3,13 +3,32 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # A guided step is a batch of two: without and with the prompt.
 GUIDED = 2
 TIMESTEP = 500.0
 # Latents are standard normal; the decoder gets them unscaled.
 LATENTS_SEED = 7
+
+
+def time_ids(side: int) -> tuple[float, ...]:
+    """What SDXL is told of a square picture that was neither scaled nor cropped: original size, corner, target size."""
+    return (side, side, 0, 0, side, side)
+
+
+class Conditions(NamedTuple):
+    """What a UNet sees of a prompt, without and with it as one batch.
+
+    Attributes:
+        embeddings: (2, window, width)
+        pooled: (2, width); None of models whose UNet takes none.
+        time_ids: (2, 6); None with it.
+    """
+
+    embeddings: Any
+    pooled: Any = None
+    time_ids: Any = None
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,30 @@ class Worker:
         self._said.close()
 
 
+class FreshWorker:
+    """A model that is loaded for each request anew, so that it is in memory while it computes alone.
+
+    Attributes:
+        flops: As a `Worker`'s.
+    """
+
+    def __init__(self, engine: Engine, setting: Setting) -> None:
+        self.flops: dict[str, float] = {}
+        self._engine = engine
+        self._setting = setting
+
+    def ask(self, **request: object) -> float:
+        """Seconds that the request took, the loading not counted.
+
+        Raises:
+            EngineError: The model could not be loaded, the engine failed, or its process ended.
+        """
+        with Worker(self._engine, self._setting) as worker:
+            seconds = worker.ask(**request)
+            self.flops |= worker.flops
+        return seconds
+
+
 def run(command: Sequence[str], setting: Setting) -> tuple[float, float | None]:
     """Runs a process to its end: wall seconds and peak memory in MB, None where the system does not tell.
 

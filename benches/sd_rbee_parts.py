@@ -1,9 +1,10 @@
 """Parts as this package computes them, with its own networks or with candle's."""
 
+from array import array
 from typing import TYPE_CHECKING
 
 from benches.engines import PROMPT, SEED, Engine
-from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Part, Parts, Task
+from benches.parts import GUIDED, LATENTS_SEED, TIMESTEP, Conditions, Part, Parts, Task, time_ids
 from sd_rbee.backend import native
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def load(task: Task, engine: Engine) -> Parts:
     shape = pipe.latent_shape(pipe.defaults["height"], pipe.defaults["width"])
     latents = native.Generator(LATENTS_SEED).randn((1, *shape))
     sample = _stacked(*[latents] * GUIDED)
-    embeddings = _stacked(pipe.encode_prompt(""), pipe.encode_prompt(PROMPT))
+    conditions = _conditions(pipe)
 
     def draw() -> native.Image:
         made = pipe.generate(
@@ -27,10 +28,20 @@ def load(task: Task, engine: Engine) -> Parts:
 
     flops = pipe.flops
     return {
-        "unet": Part(lambda: pipe.predict(sample, TIMESTEP, embeddings), _bytes, GUIDED * flops["predict"]),
+        "unet": Part(lambda: pipe.predict(sample, TIMESTEP, *conditions), _bytes, GUIDED * flops["predict"]),
         "vae": Part(lambda: pipe.vae_decode(latents), _bytes, flops["vae_decode"]),
         "picture": Part(draw, _bytes),
     }
+
+
+def _conditions(pipe: native.Pipeline) -> Conditions:
+    embeddings = _stacked(pipe.encode_prompt(""), pipe.encode_prompt(PROMPT))
+    without, with_prompt = pipe.pooled_prompt(""), pipe.pooled_prompt(PROMPT)
+    if without is None or with_prompt is None:
+        return Conditions(embeddings)
+    ids = array("f", time_ids(pipe.defaults["height"])) * GUIDED
+    shape = (GUIDED, len(ids) // GUIDED)
+    return Conditions(embeddings, _stacked(without, with_prompt), memoryview(ids).cast("B").cast("f", shape=shape))
 
 
 def _bytes(values: "Buffer") -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from array import array
@@ -45,6 +46,32 @@ def test_engines_do_the_same_work_in_turns() -> None:
         # A model of 20 MB in an interpreter: more than either, less than a mistaken unit would give.
         assert 30 < memory["native"]["min"] < 1000
         assert memory["native"]["share_of_peak"] is None
+
+
+def test_a_preset_of_another_size_in_processes_of_its_turns(tmp_path: Path) -> None:
+    # What would be compared with ours in bf16 leaves ours in f32 alone.
+    arguments = ("--model", "tiny-xl", "--parts", "unet", "--against", "diffusers-bf16", "--ours", "native-f32")
+    more = ("--repeat", "2", "--one-at-a-time", "--cache", str(tmp_path), "--json")
+    runs = [bench(*arguments, *more, "--size", size) for size in ("64", "128")]
+    unets = []
+    for done in runs:
+        assert done.returncode == 0, done.stderr
+        (unet,) = json.loads(done.stdout)["comparisons"]
+        assert len(unet["native"]["samples"]) == 2
+        unets.append(unet)
+    # Four times the positions; what is of the text and of the time stays as it is.
+    assert unets[1]["flops"] > 2 * unets[0]["flops"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "says"), [("tiny", "got 20, allowed is a multiple of 64"), ("pollen", "a model that has its own")]
+)
+def test_a_size_that_a_model_cannot_have_is_told(model: str, says: str, tmp_path: Path) -> None:
+    done = bench("--model", model, "--size", "20", "--cache", str(tmp_path))
+    assert done.returncode == 2
+    assert "size: got 20" in done.stderr
+    assert re.search(says, done.stderr)
 
 
 def test_an_engine_is_compared_with_ours_of_its_dtype() -> None:
