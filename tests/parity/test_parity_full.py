@@ -37,6 +37,14 @@ def test_tables_hold_what_was_computed_and_a_second_run_computes_nothing(tmp_pat
     assert again.stderr == ""
 
 
+def test_pictures_are_the_same(tmp_path: Path) -> None:
+    tasks = ("text-to-image", "image-to-image", "inpaint")
+    told = _run(tmp_path, *tasks).stdout
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if "tiny-xl" in line]
+    assert [row[1] for row in rows] == list(tasks)
+    assert all(row[3] == "equal" or float(row[3]) >= fidelity.PICTURE_PSNR for row in rows)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
 def test_memory_is_measured_of_each_engine_and_dtype(tmp_path: Path) -> None:
     rows = [line.split("|")[1:-1] for line in _run(tmp_path, "memory").stdout.splitlines() if "tiny-xl" in line]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tools.parity_full import tables
-from tools.parity_full.cases import DEFAULT_PARTS, PARTS, case
+from tools.parity_full.cases import DEFAULT_PARTS, PARTS, PICTURES, case
 from tools.parity_full.engine import DIFFUSERS, DTYPES, OURS
 from tools.random_checkpoint import PRESETS, write_checkpoint
 
@@ -30,9 +30,16 @@ def main() -> int:
     parser.add_argument(
         "--parts",
         nargs="+",
-        choices=(*PARTS, _MEMORY),
-        default=(*DEFAULT_PARTS, _MEMORY),
+        choices=(*PARTS, *PICTURES, _MEMORY),
+        default=(*DEFAULT_PARTS, *PICTURES, _MEMORY),
         help="those with -own are at the model's own size; default: %(default)s",
+    )
+    parser.add_argument(
+        "--dtypes",
+        nargs="+",
+        choices=DTYPES[OURS],
+        default=DTYPES[OURS],
+        help="that memory is measured in; in bf16 diffusers takes minutes a step on a CPU without it",
     )
     parser.add_argument("--size", type=int, help="sides of the picture whose memory is measured; default: the model's")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: %(default)s")
@@ -47,7 +54,9 @@ def main() -> int:
             (results / engine).mkdir(parents=True, exist_ok=True)
             said = _run([engine, *common, "--outputs", str(results / engine), "--parts", *todo])
             failed |= said is None
-        for engine, dtype in [(engine, dtype) for engine, dtypes in DTYPES.items() for dtype in dtypes]:
+        for engine, dtype in [
+            (engine, dtype) for engine, dtypes in DTYPES.items() for dtype in dtypes if dtype in given.dtypes
+        ]:
             path = tables.memory_file(results, engine, dtype, given.size)
             if _MEMORY not in given.parts or path.exists():
                 continue
@@ -58,8 +67,10 @@ def main() -> int:
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(said, encoding="utf-8")
-    if parts:
-        print(tables.parity(given.folder, given.models, parts), end="\n\n")
+    if networks := [part for part in parts if part not in PICTURES]:
+        print(tables.parity(given.folder, given.models, networks), end="\n\n")
+    if tasks := [part for part in parts if part in PICTURES]:
+        print(tables.pictures(given.folder, given.models, tasks), end="\n\n")
     if _MEMORY in given.parts:
         print(tables.memory(given.folder, given.models, given.size))
     return int(failed)
@@ -67,10 +78,14 @@ def main() -> int:
 
 def _unfinished(model: str, results: Path, parts: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Engines and the parts that each process of theirs is to compute: diffusers loads only the network of a part."""
-    there = [part for part in parts if case(PRESETS[model], part) is not None]
+    there = [part for part in parts if part in PICTURES or case(PRESETS[model], part) is not None]
     todo = {engine: [part for part in there if not (results / engine / f"{part}.npy").exists()] for engine in DTYPES}
-    ours = [(OURS, todo[OURS])] if todo[OURS] else []
-    return [*((DIFFUSERS, [part]) for part in todo[DIFFUSERS]), *ours]
+    pictures = [part for part in todo[DIFFUSERS] if part in PICTURES]
+    alone = [[part] for part in todo[DIFFUSERS] if part not in PICTURES]
+    return [
+        *((DIFFUSERS, parts) for parts in (*alone, pictures) if parts),
+        *([(OURS, todo[OURS])] if todo[OURS] else []),
+    ]
 
 
 def _write(model: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tools.goldens.inputs import mask, picture
 from tools.random_checkpoint import CheckpointConfig
 
 # Sides of the small latents: a quarter of SDXL's own, half of v1-5's.
@@ -15,6 +16,12 @@ _FACTOR = 8
 # The last ones are at the model's own size, which takes minutes and much memory.
 PARTS = ("text", "pooled", "unet", "decode", "encode", "unet-own", "decode-own", "encode-own")
 DEFAULT_PARTS = ("text", "pooled", "unet", "decode", "encode")
+PICTURES = ("text-to-image", "image-to-image", "inpaint")
+# Steps that are taken, and how much of a picture that is drawn over is drawn anew.
+_STEPS = 20
+_STRENGTH = 0.8
+# With random weights, more than a little guidance drives a picture into black and white.
+_GUIDANCE = 2.0
 
 
 def case(config: CheckpointConfig, part: str) -> dict[str, Any] | None:
@@ -39,3 +46,23 @@ def case(config: CheckpointConfig, part: str) -> dict[str, Any] | None:
             pixels = _FACTOR * side
             return {"part": "vae_encode", "shape": [1, 3, pixels, pixels], "noise_seed": None, "seed": _SEED}
     raise ValueError(f"part: got {part!r}, allowed are {', '.join(PARTS)}")
+
+
+def arguments(config: CheckpointConfig, task: str) -> dict[str, Any]:
+    """What `generate` is given for a picture."""
+    side = _FACTOR * _SIDE
+    asked: dict[str, Any] = {
+        "prompt": _PROMPT,
+        "seed": _SEED,
+        "height": side,
+        "width": side,
+        "guidance_scale": _GUIDANCE,
+        "num_inference_steps": _STEPS,
+        "scheduler": "ddim" if config.text_encoder_2 is None else "euler",
+    }
+    if task != "text-to-image":
+        asked |= {"image": picture(_SEED, side, side), "strength": _STRENGTH}
+        asked["num_inference_steps"] = round(_STEPS / _STRENGTH)
+    if task == "inpaint":
+        asked["mask_image"] = mask(_SEED, side, side)
+    return asked

@@ -3,13 +3,15 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tools.goldens.network_cases import Networks, run
-from tools.parity_full.cases import PARTS, case
+from tools.parity_full.cases import PARTS, PICTURES, arguments, case
 from tools.random_checkpoint import PRESETS
 
 OURS, DIFFUSERS = "sd-rbee", "diffusers"
@@ -35,13 +37,32 @@ def _networks(engine: str, folder: Path, threads: int) -> Networks:
     return TheirNetworks(folder, torch.float32)
 
 
+def _pictures(engine: str, folder: Path, threads: int) -> Callable[..., NDArray[np.uint8]]:
+    """What draws a picture, (height, width, 3)."""
+    if engine == OURS:
+        ours = _native(folder, "f32", threads)
+        return lambda **asked: np.asarray(ours.generate(**asked).images[0])
+    import torch
+
+    from tools.reference.pipeline import Pipeline
+
+    torch.set_num_threads(threads)
+    theirs = Pipeline(folder)
+    return lambda **asked: theirs.generate(**asked)[0]
+
+
 def compute(engine: str, model: str, folder: Path, parts: list[str], outputs: Path, threads: int) -> None:
-    """Writes the output of each part, f32, to `outputs`/part.npy."""
-    networks = _networks(engine, folder, threads)
+    """Writes the output of each part to `outputs`/part.npy: f32, of a picture uint8."""
+    networks, draw = None, None
     for part in parts:
-        asked = case(PRESETS[model], part)
-        assert asked is not None
-        values = run(networks, asked)
+        if part in PICTURES:
+            draw = draw or _pictures(engine, folder, threads)
+            values: NDArray[np.generic] = draw(**arguments(PRESETS[model], part))
+        else:
+            networks = networks or _networks(engine, folder, threads)
+            asked = case(PRESETS[model], part)
+            assert asked is not None
+            values = run(networks, asked)
         unfinished = outputs / f"{part}.part.npy"
         np.save(unfinished, values)
         # With its name it is whole.
@@ -80,7 +101,7 @@ def main() -> int:
     parser.add_argument("model", choices=PRESETS)
     parser.add_argument("folder", type=Path, help="the model's")
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, help="to compute in f32")
+    parser.add_argument("--parts", nargs="+", choices=(*PARTS, *PICTURES), help="to compute in f32")
     parser.add_argument("--outputs", type=Path, help="where to write them")
     parser.add_argument("--dtype", help="to measure the memory of a picture in")
     parser.add_argument("--size", type=int, help="sides of that picture in pixels; the model's own by default")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tools.parity_full.engine import DIFFUSERS, DTYPES, OURS
 
@@ -24,6 +25,14 @@ def parity(folder: Path, models: Sequence[str], parts: Sequence[str]) -> str:
     )
 
 
+def pictures(folder: Path, models: Sequence[str], tasks: Sequence[str]) -> str:
+    """How far our pictures are from those of diffusers, both in f32."""
+    return _table(
+        ("model", "task", "picture", "PSNR, dB", "values that differ", "largest difference, of 255"),
+        (row for model in models for task in tasks if (row := _picture_row(folder / model / "results", model, task))),
+    )
+
+
 def memory(folder: Path, models: Sequence[str], size: int | None) -> str:
     """Peaks of whole processes."""
     return _table(
@@ -32,11 +41,29 @@ def memory(folder: Path, models: Sequence[str], size: int | None) -> str:
     )
 
 
-def _parity_row(results: Path, model: str, part: str) -> tuple[str, ...] | None:
+def _picture_row(results: Path, model: str, task: str) -> tuple[str, ...] | None:
+    if (outputs := _outputs(results, task)) is None:
+        return None
+    ours, theirs = outputs
+    difference = ours - theirs
+    psnr = "equal" if not difference.any() else f"{10 * np.log10(255**2 / np.mean(difference**2)):.0f}"
+    size = f"{ours.shape[1]} x {ours.shape[0]}"
+    return model, task, size, psnr, f"{np.mean(difference != 0):.2%}", f"{np.max(np.abs(difference)):.0f}"
+
+
+def _outputs(results: Path, part: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Ours and theirs; None where one is missing."""
     paths = [results / engine / f"{part}.npy" for engine in (OURS, DIFFUSERS)]
     if not all(path.exists() for path in paths):
         return None
     ours, theirs = (np.load(path).astype(np.float64) for path in paths)
+    return ours, theirs
+
+
+def _parity_row(results: Path, model: str, part: str) -> tuple[str, ...] | None:
+    if (outputs := _outputs(results, part)) is None:
+        return None
+    ours, theirs = outputs
     if ours.shape != theirs.shape:
         return model, part, f"{ours.shape}, not {theirs.shape}", *[_MISSING] * 3
     rms, difference = np.sqrt(np.mean(theirs**2)), ours - theirs
