@@ -16,6 +16,10 @@ def main(task: Task, output: str) -> None:
         from benches import diffusers_parts
 
         diffusers_parts.draw(diffusers_parts.pipeline(task, engine.dtype), task).save(output)
+    elif engine.library == "sdcpp":
+        from benches import sdcpp_parts
+
+        sdcpp_parts.draw(sdcpp_parts.model(task), task).save(output)
     else:
         from PIL import Image
 

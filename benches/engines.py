@@ -27,7 +27,7 @@ class Engine:
     """
 
     name: str
-    library: Literal["native", "candle", "diffusers", "openvino"]
+    library: Literal["native", "candle", "diffusers", "openvino", "sdcpp"]
     dtype: Dtype
     packages: tuple[str, ...] = ()
 
@@ -42,6 +42,8 @@ _ALL = (
     # torch converts the networks.
     Engine("openvino-f32", "openvino", "f32", ("openvino", *_TORCH)),
     Engine("openvino-bf16", "openvino", "bf16", ("openvino", *_TORCH)),
+    # Whose weights stay as they are stored; it multiplies in f32.
+    Engine("sd-cpp", "sdcpp", "f32", ("stable_diffusion_cpp",)),
 )
 ENGINES = {engine.name: engine for engine in _ALL}
 OURS = tuple(name for name, engine in ENGINES.items() if engine.library == "native")
@@ -51,6 +53,7 @@ IMPORTS = {
     "native": ("import sd_rbee", "from sd_rbee import Pipeline"),
     "diffusers": ("import diffusers", "from diffusers import StableDiffusionPipeline"),
     "openvino": ("import openvino", "from openvino import Core"),
+    "sdcpp": ("import stable_diffusion_cpp", "from stable_diffusion_cpp import StableDiffusion"),
 }
 
 
@@ -82,8 +85,12 @@ class Setting:
 
 
 def opponents(other: Engine) -> tuple[str, ...]:
-    """Which of ours an engine is compared with: the same dtype; candle, which has one alone, with both."""
-    return OURS if other.library == "candle" else tuple(name for name in OURS if ENGINES[name].dtype == other.dtype)
+    """Which of ours an engine is compared with: the same dtype; those that have one alone, with both."""
+    return (
+        OURS
+        if other.library in ("candle", "sdcpp")
+        else tuple(name for name in OURS if ENGINES[name].dtype == other.dtype)
+    )
 
 
 def why_missing(engine: Engine) -> str | None:
@@ -94,9 +101,10 @@ def why_missing(engine: Engine) -> str | None:
 
 def convert_command(engine: Engine, setting: Setting) -> list[str] | None:
     """A process that converts the model to what the engine reads; None where it reads the model as it is."""
-    if engine.library != "openvino":
+    modules = {"openvino": "benches.openvino_conversion", "sdcpp": "benches.sdcpp_conversion"}
+    if engine.library not in modules:
         return None
-    return _python("benches.openvino_conversion", setting.model.folder, setting.cache)
+    return _python(modules[engine.library], setting.model.folder, setting.cache)
 
 
 def worker_command(engine: Engine, setting: Setting) -> list[str]:

@@ -25,6 +25,10 @@ def load(task: Task) -> Parts:
         from benches import openvino_parts
 
         return openvino_parts.load(task, engine.dtype)
+    if engine.library == "sdcpp":
+        from benches import sdcpp_parts
+
+        return sdcpp_parts.load(task)
     from benches import sd_rbee_parts
 
     return sd_rbee_parts.load(task, engine)

@@ -37,6 +37,12 @@ def default_cache() -> Path:
     return Path(tempfile.gettempdir()) / "sd-rbee-benches"
 
 
+def kept(folder: Path, cache: Path, kind: str) -> Path:
+    """Where a conversion of the model in `folder` is kept, for as long as that is not written anew."""
+    written = (folder / "model_index.json").stat().st_mtime_ns
+    return cache / f"{kind}-{zlib.crc32(f'{folder.resolve()} {written}'.encode()):08x}"
+
+
 def resolve(name: str, cache: Path, steps: int | None, size: int | None = None) -> Model:
     """The model of a preset's name, an alias or a path; a preset's checkpoint is written where it is not there yet.
 

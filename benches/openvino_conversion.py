@@ -8,11 +8,11 @@ python -m benches.openvino_conversion FOLDER CACHE
 import importlib
 import json
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
 from benches.engines import PROMPT
+from benches.models import kept
 from benches.parts import GUIDED, TIMESTEP
 
 TOKENS = "tokens.json"
@@ -23,8 +23,7 @@ CONDITIONS = "conditions.npz"
 
 def converted(folder: Path, cache: Path) -> Path:
     """Where the conversion of the model in `folder` is kept; it is whole where its tokens are."""
-    written = (folder / "model_index.json").stat().st_mtime_ns
-    return cache / f"openvino-{zlib.crc32(f'{folder.resolve()} {written}'.encode()):08x}"
+    return kept(folder, cache, "openvino")
 
 
 def main(folder: str, cache: str) -> None:

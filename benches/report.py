@@ -15,7 +15,7 @@ from benches.engines import ENGINES, Setting
 from benches.samples import Comparison, Side
 from sd_rbee.backend import native
 
-_PACKAGES = ("sd-rbee", "torch", "diffusers", "transformers", "openvino")
+_PACKAGES = ("sd-rbee", "torch", "diffusers", "transformers", "openvino", "stable-diffusion-cpp-python")
 
 
 def environment(setting: Setting) -> dict[str, object]:

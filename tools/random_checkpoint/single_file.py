@@ -9,8 +9,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 # Dtype as safetensors calls it, shape, bytes.
 Tensor = tuple[str, list[int], bytes]
@@ -47,7 +49,7 @@ _OPEN_CLIP = {
     "mlp.fc2": "mlp.c_proj",
 }
 _COUNTER: Tensor = ("I64", [], (470_000).to_bytes(8, "little"))
-_BUFFER: Tensor = ("F32", [2], bytes(8))
+_SCALAR: Tensor = ("F32", [], bytes(4))
 
 
 def write_single_file(
@@ -75,7 +77,7 @@ def write_single_file(
         tensors |= _prefixed(_VAE, vae(read(folder / "vae")))
     if without != "text_encoder":
         tensors |= _text_encoders(folder)
-    tensors |= {"global_step": _COUNTER, "betas": _BUFFER, "alphas_cumprod": _BUFFER, "model_ema.decay": _BUFFER}
+    tensors |= {"global_step": _COUNTER, **_schedule(folder), "model_ema.decay": _SCALAR}
     write(path, {**tensors, **(extra or {})}, metadata)
     return path
 
@@ -185,7 +187,7 @@ def _text_encoders(folder: Path) -> Tensors:
     second = folder / "text_encoder_2"
     if second.is_dir():
         tensors = _prefixed("conditioner.embedders.0.transformer.text_model.", dict(_canonical(first)))
-        rider = {"conditioner.embedders.1.model.logit_scale": _BUFFER}
+        rider = {"conditioner.embedders.1.model.logit_scale": _SCALAR}
         return tensors | _prefixed("conditioner.embedders.1.model.", open_clip(read(second))) | rider
     if json.loads((folder / "text_encoder" / "config.json").read_text())["hidden_act"] == "quick_gelu":
         rider = {"cond_stage_model.transformer.text_model.embeddings.position_ids": _COUNTER}
@@ -200,13 +202,25 @@ def _text_encoders(folder: Path) -> Tensors:
     }
     dtype, (_, width), _ = tensors["token_embedding.weight"]
     square = (dtype, [width, width], bytes(width * width * (4 if dtype == "F32" else 2)))
-    unused |= {"text_projection": square, "logit_scale": _BUFFER}
+    unused |= {"text_projection": square, "logit_scale": _SCALAR}
     return _prefixed("cond_stage_model.model.", tensors | unused)
 
 
 def _canonical(tensors: Tensors) -> Iterator[tuple[str, Tensor]]:
     """Under the names of transformers 5."""
     return ((name.removeprefix("text_model."), tensor) for name, tensor in tensors.items())
+
+
+def _schedule(folder: Path) -> Tensors:
+    """The noise of each step of the training, which readers of the schedule's own tensors draw by."""
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    first, last = config["beta_start"] ** 0.5, config["beta_end"] ** 0.5
+    betas: NDArray[np.float64] = np.linspace(first, last, config["num_train_timesteps"]) ** 2
+    return {"betas": _floats(betas), "alphas_cumprod": _floats(np.cumprod(1 - betas))}
+
+
+def _floats(values: NDArray[np.floating[Any]]) -> Tensor:
+    return "F32", list(values.shape), values.astype("<f4").tobytes()
 
 
 def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
