@@ -61,7 +61,8 @@ def _refused(response: httpx.Response, outcome: Outcome) -> bool:
 async def _crowd(worker: WorkerProcess, holder: str) -> list[Outcome]:
     """All come while the worker is busy; it is let go once everybody has a place or was refused one."""
     outcomes = [Outcome() for _ in range(CLIENTS)]
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=CLIENTS)
+    # No connection is used again that the server may be about to close, as it does after five idle seconds.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=CLIENTS, keepalive_expiry=1)
     async with httpx.AsyncClient(base_url=worker.url, timeout=60, limits=limits, trust_env=False) as client:
 
         async def come_until_served(index: int) -> None:
