@@ -226,7 +226,7 @@ class Pipeline:
 
     @property
     def residency(self) -> list[native.Residency]:
-        """Where each component's bytes are."""
+        """Where each component's bytes are; a VAE's encoder has some once it has encoded an image."""
         return self._native.residency
 
     @property
