@@ -41,10 +41,15 @@ def main() -> int:
         default=DTYPES[OURS],
         help="that memory is measured in; in bf16 diffusers takes minutes a step on a CPU without it",
     )
-    parser.add_argument("--size", type=int, help="sides of the picture whose memory is measured; default: the model's")
+    measured = parser.add_mutually_exclusive_group()
+    measured.add_argument(
+        "--size", type=int, help="sides of the picture whose memory is measured; default: the model's"
+    )
+    measured.add_argument("--load-only", action="store_true", help="measure the memory of loading alone")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: %(default)s")
     given = parser.parse_args()
     parts = [part for part in given.parts if part != _MEMORY]
+    what = "load" if given.load_only else str(given.size or "own")
     failed = False
     for model in given.models:
         folder, results = given.folder / model / "model", given.folder / model / "results"
@@ -57,12 +62,11 @@ def main() -> int:
         for engine, dtype in [
             (engine, dtype) for engine, dtypes in DTYPES.items() for dtype in dtypes if dtype in given.dtypes
         ]:
-            path = tables.memory_file(results, engine, dtype, given.size)
+            path = tables.memory_file(results, engine, dtype, what)
             if _MEMORY not in given.parts or path.exists():
                 continue
             _write(model, folder)
-            size = [] if given.size is None else ["--size", str(given.size)]
-            if (said := _run([engine, *common, "--dtype", dtype, *size])) is None:
+            if (said := _run([engine, *common, "--dtype", dtype, "--picture", what])) is None:
                 failed = True
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +76,7 @@ def main() -> int:
     if tasks := [part for part in parts if part in PICTURES]:
         print(tables.pictures(given.folder, given.models, tasks), end="\n\n")
     if _MEMORY in given.parts:
-        print(tables.memory(given.folder, given.models, given.size))
+        print(tables.memory(given.folder, given.models, what))
     return int(failed)
 
 

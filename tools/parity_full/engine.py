@@ -69,12 +69,17 @@ def compute(engine: str, model: str, folder: Path, parts: list[str], outputs: Pa
         unfinished.replace(outputs / f"{part}.npy")
 
 
-def memory(engine: str, folder: Path, dtype: str, size: int | None, threads: int) -> dict[str, float]:
-    """GiB that the process has had at most: once the model is loaded, and after a picture of one step."""
-    sides: dict[str, Any] = {} if size is None else {"height": size, "width": size}
+def memory(engine: str, folder: Path, dtype: str, picture: str, threads: int) -> dict[str, float]:
+    """GiB that the process has had at most: once the model is loaded, and after a picture of one step.
+
+    The picture is of the model's `own` size, or has sides of so many pixels; for `load` there is none.
+    """
+    sides: dict[str, Any] = {"height": int(picture), "width": int(picture)} if picture.isdecimal() else {}
     if engine == OURS:
         ours = _native(folder, dtype, threads)
         loaded = _peak_gib()
+        if picture == "load":
+            return {"loaded": loaded}
         ours.generate(_PROMPT, num_inference_steps=1, seed=1, **sides)
     else:
         import diffusers
@@ -84,6 +89,8 @@ def memory(engine: str, folder: Path, dtype: str, size: int | None, threads: int
         torch_dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
         pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch_dtype)
         loaded = _peak_gib()
+        if picture == "load":
+            return {"loaded": loaded}
         pipeline(_PROMPT, num_inference_steps=1, generator=torch.Generator().manual_seed(1), **sides)
     return {"loaded": loaded, "drawn": _peak_gib()}
 
@@ -104,12 +111,12 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=(*PARTS, *PICTURES), help="to compute in f32")
     parser.add_argument("--outputs", type=Path, help="where to write them")
     parser.add_argument("--dtype", help="to measure the memory of a picture in")
-    parser.add_argument("--size", type=int, help="sides of that picture in pixels; the model's own by default")
+    parser.add_argument("--picture", help="that picture's sides in pixels, own for the model's, load for no picture")
     given = parser.parse_args()
     if given.parts:
         compute(given.engine, given.model, given.folder, given.parts, given.outputs, given.threads)
     else:
-        print(json.dumps(memory(given.engine, given.folder, given.dtype, given.size, given.threads)))
+        print(json.dumps(memory(given.engine, given.folder, given.dtype, given.picture, given.threads)))
     return 0
 
 

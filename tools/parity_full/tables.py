@@ -12,9 +12,9 @@ from tools.parity_full.engine import DIFFUSERS, DTYPES, OURS
 _MISSING = "-"
 
 
-def memory_file(results: Path, engine: str, dtype: str, size: int | None) -> Path:
-    """Where the memory of a picture is written down."""
-    return results / engine / f"memory-{dtype}-{size or 'own'}.json"
+def memory_file(results: Path, engine: str, dtype: str, what: str) -> Path:
+    """Where it is written down what memory a picture takes: `what` is the size of its sides, or `load` for none."""
+    return results / engine / f"memory-{dtype}-{what}.json"
 
 
 def parity(folder: Path, models: Sequence[str], parts: Sequence[str]) -> str:
@@ -33,11 +33,11 @@ def pictures(folder: Path, models: Sequence[str], tasks: Sequence[str]) -> str:
     )
 
 
-def memory(folder: Path, models: Sequence[str], size: int | None) -> str:
+def memory(folder: Path, models: Sequence[str], what: str) -> str:
     """Peaks of whole processes."""
     return _table(
         ("model", "engine", "dtype", "loaded, GiB", "after a picture of one step, GiB"),
-        _memory_rows(folder, models, size),
+        _memory_rows(folder, models, what),
     )
 
 
@@ -72,14 +72,15 @@ def _parity_row(results: Path, model: str, part: str) -> tuple[str, ...] | None:
     return model, part, shape, f"{relative:.1e}", f"{np.max(np.abs(difference)):.1e}", f"{rms:.3g}"
 
 
-def _memory_rows(folder: Path, models: Sequence[str], size: int | None) -> Iterator[tuple[str, ...]]:
+def _memory_rows(folder: Path, models: Sequence[str], what: str) -> Iterator[tuple[str, ...]]:
     for model in models:
         for engine, dtypes in DTYPES.items():
             for dtype in dtypes:
-                path = memory_file(folder / model / "results", engine, dtype, size)
+                path = memory_file(folder / model / "results", engine, dtype, what)
                 if path.exists():
                     peaks = json.loads(path.read_text(encoding="utf-8"))
-                    yield model, engine, dtype, f"{peaks['loaded']:.2f}", f"{peaks['drawn']:.2f}"
+                    drawn = f"{peaks['drawn']:.2f}" if "drawn" in peaks else _MISSING
+                    yield model, engine, dtype, f"{peaks['loaded']:.2f}", drawn
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
