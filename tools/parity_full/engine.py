@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,7 @@ def memory(engine: str, folder: Path, dtype: str, picture: str, threads: int) ->
     """
     sides: dict[str, Any] = {"height": int(picture), "width": int(picture)} if picture.isdecimal() else {}
     if engine == OURS:
-        ours = _native(folder, dtype, threads)
-        loaded = _peak_gib()
-        if picture == "load":
-            return {"loaded": loaded}
-        ours.generate(_PROMPT, num_inference_steps=1, seed=1, **sides)
+        draw = partial(_native(folder, dtype, threads).generate, seed=1)
     else:
         import diffusers
         import torch
@@ -88,10 +85,11 @@ def memory(engine: str, folder: Path, dtype: str, picture: str, threads: int) ->
         torch.set_num_threads(threads)
         torch_dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
         pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch_dtype)
-        loaded = _peak_gib()
-        if picture == "load":
-            return {"loaded": loaded}
-        pipeline(_PROMPT, num_inference_steps=1, generator=torch.Generator().manual_seed(1), **sides)
+        draw = partial(pipeline, generator=torch.Generator().manual_seed(1))
+    loaded = _peak_gib()
+    if picture == "load":
+        return {"loaded": loaded}
+    draw(_PROMPT, num_inference_steps=1, **sides)
     return {"loaded": loaded, "drawn": _peak_gib()}
 
 
