@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Output, Shared};
 use super::dispatch::vectorised;
-use super::kernel::{PANEL, Products, TILE_ROWS, tile_kernel};
+use super::kernel::{Ahead, PANEL, Products, TILE_ROWS, tile_kernel};
 use super::linear::misfit;
 use super::packed::{PackedMatrix, Strided};
 use super::product::{round_to_bf16, with_scratch};
@@ -260,7 +260,7 @@ impl Attention {
             unsafe {
                 let rows = rows(work.queries.add(tile * steps), steps, queries);
                 let out = work.scores.add(panel * PANEL);
-                kernel(rows.as_ptr(), &[steps], head.keys.panel(first + panel, 0), out, KEYS, false);
+                kernel(rows.as_ptr(), &[steps], head.keys.panel(first + panel, 0), out, KEYS, false, Ahead::NONE);
             }
         }
     }
@@ -308,7 +308,7 @@ impl Attention {
                 let rows = rows(work.weights, self.products.steps(KEYS), queries);
                 let out = work.mixed.add(tile * work.mixed_width + panel * PANEL);
                 let values = head.values.panel(panel, self.products.steps(block.start));
-                kernel(rows.as_ptr(), &[steps], values, out, work.mixed_width, block.start > 0);
+                kernel(rows.as_ptr(), &[steps], values, out, work.mixed_width, block.start > 0, Ahead::NONE);
             }
         }
     }

@@ -9,7 +9,7 @@ use super::buffer::{AlignedBuffer, Output, Shared};
 use super::kernel::{Products, TILE_ROWS};
 use super::linear::{Linear, misfit};
 use super::packed::{PackedMatrix, Strided};
-use super::product::{Depth, RowSource, finish_row, multiply, round_to_bf16};
+use super::product::{Depth, Destination, RowSource, finish_row, multiply, round_to_bf16};
 use super::tensors::{Values, tensor};
 use super::winograd::{self, Winograd};
 use crate::error::{Error, Result};
@@ -293,9 +293,10 @@ impl Conv2d {
                 let source = PixelRows { image: &image, products, geometry: self.geometry, out };
                 let pixels = out.0 * out.1;
                 let depth = Depth::new(products, matrix.segments());
+                let to = Destination { rows: finish.out, stride: outputs };
                 // SAFETY: rows are the output's pixels, whose taps are pixels of the image or zeros.
                 unsafe {
-                    multiply(InstructionSet::best(), [matrix], &depth, batch * pixels, &source, |sums| {
+                    multiply(InstructionSet::best(), [matrix], &depth, batch * pixels, &source, to, |sums| {
                         for (row, _, [sums_of_row]) in sums.rows() {
                             finish.pixel(row / pixels, row, sums.columns.clone(), sums_of_row);
                         }

@@ -62,7 +62,14 @@ macro_rules! vectorised {
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx512vnni")]
             unsafe fn avx512_bf16($($arg: $ty),*) $(-> $out)? {
                 // SAFETY: by the caller's promise.
-                unsafe { body::<$crate::nn::cpu::simd::Avx512>($($arg),*) }
+                unsafe { body::<$crate::nn::cpu::simd::Avx512<true, true>>($($arg),*) }
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
+            unsafe fn avx512($($arg: $ty),*) $(-> $out)? {
+                // SAFETY: by the caller's promise.
+                unsafe { body::<$crate::nn::cpu::simd::Avx512<false, false>>($($arg),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
@@ -79,7 +86,10 @@ macro_rules! vectorised {
                     if set.has_bf16() {
                         return avx512_bf16($($arg),*);
                     }
-                    if set.is_avx512() || set.is_avx2() {
+                    if set.is_avx512() {
+                        return avx512($($arg),*);
+                    }
+                    if set.is_avx2() {
                         return avx2($($arg),*);
                     }
                 }

@@ -60,6 +60,39 @@ const F32: u8 = 0;
 const BF16: u8 = 1;
 const INT8: u8 = 2;
 
+/// Memory that is asked for while a tile is computed, bit by bit: all at once would be in the way of what is needed now.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    from: *const f32,
+    bytes: usize,
+}
+
+/// Numbers in a cache line.
+pub const LINE: usize = 16;
+
+impl Ahead {
+    /// Nothing.
+    pub const NONE: Self = Self { from: std::ptr::null(), bytes: 0 };
+
+    /// `len` numbers from `from` on.
+    pub fn new(from: *const f32, len: usize) -> Self {
+        Self { from, bytes: len * size_of::<f32>() }
+    }
+}
+
+/// Asks for a line to be brought to the second-level cache.
+#[inline(always)]
+pub fn prefetch_line(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which is good for any address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// Computes one tile: the sum over all segments of rows times panel.
 ///
 /// `rows` has [`TILE_ROWS`] pointers a segment, each to as many steps as `depths` says for that segment; `panel` has the
@@ -75,6 +108,7 @@ pub type TileKernel = unsafe fn(
     out: *mut f32,
     stride: usize,
     accumulate: bool,
+    ahead: Ahead,
 );
 
 struct Operands<'a> {
@@ -85,6 +119,36 @@ struct Operands<'a> {
     out: *mut f32,
     stride: usize,
     accumulate: bool,
+    ahead: *const f32,
+    /// Bytes from what is asked for at one step to that of the next.
+    ahead_of_step: usize,
+}
+
+/// Adds one step of rows times panel to the sums.
+///
+/// # Safety
+/// As for a `TileKernel`; the panel begins at that step.
+#[inline(always)]
+unsafe fn add_step<V: Simd, const KIND: u8, const ROWS: usize, const VECS: usize>(
+    sums: &mut [[V; VECS]; ROWS],
+    rows: &[*const f32; ROWS],
+    step: usize,
+    panel: *const f32,
+) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let columns: [V; VECS] = std::array::from_fn(|j| V::load(panel.add(j * V::LANES)));
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            let left = V::splat(row.add(step).read_unaligned());
+            for (sum, right) in sums.iter_mut().zip(&columns) {
+                *sum = match KIND {
+                    F32 => left.mul_add(*right, *sum),
+                    BF16 => sum.dot_bf16(left, *right),
+                    _ => sum.dot_int8(left, *right),
+                };
+            }
+        }
+    }
 }
 
 /// `ROWS` rows from `row` on by `VECS` vectors from column `column` on.
@@ -97,21 +161,13 @@ unsafe fn block<V: Simd, const KIND: u8, const ROWS: usize, const VECS: usize>(
     // SAFETY: by the promise of a `TileKernel`'s caller.
     unsafe {
         let mut sums = [[V::splat(0.0); VECS]; ROWS];
-        let mut panel = operands.panel.add(column);
+        let (mut panel, mut ahead) = (operands.panel.add(column), operands.ahead);
         for (segment, depth) in operands.depths.iter().enumerate() {
             let rows: [*const f32; ROWS] = std::array::from_fn(|i| *operands.rows.add(segment * TILE_ROWS + row + i));
             for step in 0..*depth {
-                let columns: [V; VECS] = std::array::from_fn(|j| V::load(panel.add(j * V::LANES)));
-                for (sums, row) in sums.iter_mut().zip(&rows) {
-                    let left = V::splat(row.add(step).read_unaligned());
-                    for (sum, right) in sums.iter_mut().zip(&columns) {
-                        *sum = match KIND {
-                            F32 => left.mul_add(*right, *sum),
-                            BF16 => sum.dot_bf16(left, *right),
-                            _ => sum.dot_int8(left, *right),
-                        };
-                    }
-                }
+                prefetch_line(ahead);
+                ahead = ahead.wrapping_byte_add(operands.ahead_of_step);
+                add_step::<V, KIND, ROWS, VECS>(&mut sums, &rows, step, panel);
                 panel = panel.add(operands.width);
             }
         }
@@ -137,13 +193,19 @@ unsafe fn tile<V: Simd, const KIND: u8, const ROWS: usize, const VECS: usize, co
     out: *mut f32,
     stride: usize,
     accumulate: bool,
+    ahead: Ahead,
 ) {
     const { assert!(TILE_ROWS.is_multiple_of(ROWS) && WIDTH.is_multiple_of(VECS * V::LANES)) };
-    let operands = Operands { rows, depths, panel, width: WIDTH, out, stride, accumulate };
+    let blocks = WIDTH / (VECS * V::LANES) * (TILE_ROWS / ROWS);
+    let steps: usize = depths.iter().sum();
+    let ahead_of_step = ahead.bytes / (blocks * steps).max(1);
+    let mut operands =
+        Operands { rows, depths, panel, width: WIDTH, out, stride, accumulate, ahead: ahead.from, ahead_of_step };
     for column in (0..WIDTH).step_by(VECS * V::LANES) {
         for row in (0..TILE_ROWS).step_by(ROWS) {
             // SAFETY: by the caller's promise.
             unsafe { block::<V, KIND, ROWS, VECS>(&operands, row, column) };
+            operands.ahead = operands.ahead.wrapping_byte_add(steps * ahead_of_step);
         }
     }
 }
@@ -161,11 +223,12 @@ macro_rules! kernels {
                         out: *mut f32,
                         stride: usize,
                         accumulate: bool,
+                        ahead: Ahead,
                     ) {
                         // SAFETY: by the caller's promise.
                         unsafe {
                             tile::<$vector, $kind, $rows, $vectors, $width>(
-                                rows, depths, panel, out, stride, accumulate,
+                                rows, depths, panel, out, stride, accumulate, ahead,
                             );
                         }
                     }
@@ -191,11 +254,15 @@ kernels!(avx2_bf16: Avx2, BF16, "avx2,fma", rows 4, vectors 2 2 2);
 #[cfg(target_arch = "x86_64")]
 kernels!(avx2_int8: Avx2, INT8, "avx2,fma", rows 4, vectors 2 2 2);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512_f32: Avx512, F32, "avx512f,avx512vl,avx512dq,avx512bw", rows 8, vectors 3 2 1);
+kernels!(avx512_f32: Avx512<false, false>, F32, "avx512f,avx512vl,avx512dq,avx512bw", rows 8, vectors 3 2 1);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512_bf16: Avx512, BF16, "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16", rows 8, vectors 3 2 1);
+kernels!(avx512_bf16_by_f32: Avx512<false, false>, BF16, "avx512f,avx512vl,avx512dq,avx512bw", rows 8, vectors 3 2 1);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512_int8: Avx512, INT8, "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx512vnni", rows 8, vectors 3 2 1);
+kernels!(avx512_bf16: Avx512<true, true>, BF16, "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16", rows 8, vectors 3 2 1);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512_int8_by_int16: Avx512<false, false>, INT8, "avx512f,avx512vl,avx512dq,avx512bw", rows 8, vectors 3 2 1);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512_int8: Avx512<true, false>, INT8, "avx512f,avx512vl,avx512dq,avx512bw,avx512vnni", rows 8, vectors 3 2 1);
 
 /// The kernel for a panel of `width` columns: 16, 32 or [`PANEL`].
 pub fn tile_kernel(set: InstructionSet, products: Products, width: usize) -> TileKernel {
@@ -203,10 +270,12 @@ pub fn tile_kernel(set: InstructionSet, products: Products, width: usize) -> Til
     match products {
         Products::F32 if set.is_avx512() => return avx512_f32(width),
         Products::Bf16 if set.has_bf16() => return avx512_bf16(width),
-        Products::Int8 if set.has_bf16() => return avx512_int8(width),
+        Products::Bf16 if set.is_avx512() => return avx512_bf16_by_f32(width),
+        Products::Int8 if set.has_vnni() => return avx512_int8(width),
+        Products::Int8 if set.is_avx512() => return avx512_int8_by_int16(width),
         Products::F32 if set.is_avx2() => return avx2_f32(width),
-        Products::Bf16 if set.is_avx512() || set.is_avx2() => return avx2_bf16(width),
-        Products::Int8 if set.is_avx512() || set.is_avx2() => return avx2_int8(width),
+        Products::Bf16 if set.is_avx2() => return avx2_bf16(width),
+        Products::Int8 if set.is_avx2() => return avx2_int8(width),
         _ => (),
     }
     #[cfg(not(target_arch = "x86_64"))]

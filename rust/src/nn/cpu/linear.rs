@@ -9,7 +9,7 @@ use super::dispatch::multiversion;
 use super::kernel::{PANEL, Products};
 use super::math::gelu;
 use super::packed::{PackedMatrix, Strided, quantise, quantising_factor};
-use super::product::{DenseRows, Depth, ZERO, finish_row, multiply};
+use super::product::{DenseRows, Depth, Destination, ZERO, finish_row, multiply};
 use super::tensors::{Values, tensor};
 use crate::error::{Error, Result};
 use crate::instruction_set::InstructionSet;
@@ -144,11 +144,12 @@ impl Linear {
         let residual = residual.as_deref();
         let mut output = Output::new(rows * outputs);
         let out = output.shared();
+        let to = Destination { rows: out, stride: outputs };
         read(inputs, |segments| {
             let (source, depth) = (DenseRows { products, segments }, Depth::new(products, &widths));
             // SAFETY: the inputs were checked to have `rows` rows of the segments' depths; each block is written once.
             unsafe {
-                multiply(InstructionSet::best(), [&self.weight.matrix], &depth, rows, &source, |sums| {
+                multiply(InstructionSet::best(), [&self.weight.matrix], &depth, rows, &source, to, |sums| {
                     let bias = &self.bias[sums.columns.clone()];
                     for (row, scale, [sums_of_row]) in sums.rows() {
                         let mut buffer = [0f32; PANEL];
@@ -205,6 +206,7 @@ impl Geglu {
         let (value_bias, gate_bias) = self.bias.split_at(outputs);
         let mut output = Output::new(rows * outputs);
         let out = output.shared();
+        let to = Destination { rows: out, stride: outputs };
         read(&[x], |segments| {
             let (source, depth) = (DenseRows { products, segments }, Depth::new(products, &widths));
             // SAFETY: as in `Linear::forward`.
@@ -215,6 +217,7 @@ impl Geglu {
                     &depth,
                     rows,
                     &source,
+                    to,
                     |sums| {
                         let columns = sums.columns.clone();
                         for (row, scale, [value, gate]) in sums.rows() {

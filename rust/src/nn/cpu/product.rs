@@ -5,21 +5,24 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::buffer::AlignedBuffer;
+use super::buffer::{AlignedBuffer, Shared};
 use super::dispatch::{multiversion, vectorised};
-use super::kernel::{PANEL, Products, TILE_ROWS, TileKernel, tile_kernel};
+use super::kernel::{Ahead, LINE, PANEL, Products, TILE_ROWS, TileKernel, prefetch_line, tile_kernel};
 use super::packed::{PackedMatrix, longest_sum, parts, quantising_factor};
 use crate::instruction_set::InstructionSet;
 
 /// Rows of a block: enough for a panel to be read often while it is in the cache.
 pub const BLOCK_ROWS: usize = 128;
-/// Tasks for each thread, so that none waits long for the last one.
-const TASKS: usize = 4;
+/// Panels that are multiplied by one part of a block's depth before the next part is: that of the block is then read from
+/// the second-level cache where all of it does not fit.
+const PANELS_AT_ONCE: usize = 4;
+/// Most tasks for each thread.
+const TASKS: usize = 8;
+/// What finding a block's rows takes, in quarters of a panel's time.
+const GATHERING: usize = 1;
 
 /// What stands for 0 in a quantised row.
 pub const ZERO: u8 = 128;
-/// Numbers in a cache line.
-const LINE: usize = 16;
 
 thread_local! {
     static SCRATCH: RefCell<[AlignedBuffer; 2]> = RefCell::default();
@@ -32,12 +35,18 @@ pub fn with_scratch<R>(work: impl FnOnce(&mut [AlignedBuffer; 2]) -> R) -> R {
     SCRATCH.with_borrow_mut(work)
 }
 
-/// Groups that a layer's panels are cut into where its `blocks` of rows alone do not keep all threads busy.
+/// Groups that a layer's panels are cut into, so that `blocks` of rows times groups keep all threads busy to the end.
 ///
-/// This may depend on the number of threads, since no sum is cut by it.
-pub fn groups(blocks: usize, panels: usize) -> usize {
-    let tasks = TASKS * rayon::current_num_threads();
-    if 2 * blocks >= tasks { 1 } else { tasks.div_ceil(blocks).min(panels) }
+/// A task's own preparation takes as long as `preparation` quarters of a panel. This may depend on the number of threads,
+/// since no sum is cut by it.
+pub fn groups(blocks: usize, panels: usize, preparation: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    let time = |groups: &usize| {
+        let of_task = 4 * panels.div_ceil(*groups) + preparation;
+        (blocks * groups).div_ceil(threads) * of_task
+    };
+    let most = (TASKS * threads).div_ceil(blocks.max(1)).min(panels);
+    (1..=most).min_by_key(time).unwrap_or(1)
 }
 
 /// The steps of a matrix's depth in the order in which they are multiplied.
@@ -76,59 +85,92 @@ impl Depth {
         self.steps.iter().sum()
     }
 
+    /// Chunks of the depth, one of which is multiplied in one go.
+    pub fn chunks(&self) -> Range<usize> {
+        0..self.chunks.len()
+    }
+
     /// Pointers that a tile of rows needs.
     pub fn pointers(&self) -> usize {
         self.parts.len() * TILE_ROWS
     }
 }
 
-/// Multiplies rows by one panel.
-///
-/// `rows` has [`Depth::pointers`] entries a tile: [`TILE_ROWS`] for each part. The result, as wide as the panel, goes to
-/// `out`, tile after tile.
-///
-/// # Safety
-/// Each pointer is good for its part's steps; `out` for as many rows as there are tiles of them.
-pub unsafe fn multiply_panel(
-    set: InstructionSet,
-    matrix: &PackedMatrix,
-    depth: &Depth,
-    panel: usize,
-    rows: &[*const f32],
-    out: *mut f32,
-) {
-    let width = matrix.width(panel);
-    let kernel: TileKernel = tile_kernel(set, matrix.products(), width);
-    let mut step = 0;
-    let tiles = rows.len() / depth.pointers();
-    for chunk in &depth.chunks {
-        let steps = &depth.steps[chunk.clone()];
-        let data = matrix.panel(panel, step);
-        let ahead = matrix.panel_data(panel, step + steps.iter().sum::<usize>(), steps.iter().sum());
-        for (tile, rows) in rows.chunks_exact(depth.pointers()).enumerate() {
-            let rows = &rows[chunk.start * TILE_ROWS..];
-            prefetch(ahead, tile, tiles);
-            // SAFETY: by the caller's promise; the panel holds all steps of the matrix's depth.
-            unsafe {
-                kernel(rows.as_ptr(), steps, data, out.add(tile * TILE_ROWS * width), width, chunk.start > 0);
-            }
-        }
-        step += steps.iter().sum::<usize>();
+/// The part of a panel that is multiplied in one go: the steps of one chunk of a [`Depth`].
+#[derive(Clone, Copy)]
+pub struct Piece<'a> {
+    /// The right matrix.
+    pub matrix: &'a PackedMatrix,
+    /// Its panel.
+    pub panel: usize,
+    /// The chunk, of [`Depth::chunks`].
+    pub chunk: usize,
+}
+
+impl<'a> Piece<'a> {
+    fn data(self, depth: &Depth) -> &'a [f32] {
+        let parts = &depth.chunks[self.chunk];
+        let steps = |parts: Range<usize>| depth.steps[parts].iter().sum();
+        self.matrix.panel_data(self.panel, steps(0..parts.start), steps(parts.clone()))
     }
 }
 
-/// Asks for one of `parts` equal parts of what is read next, so that memory works while the processor does.
-fn prefetch(data: &[f32], part: usize, parts: usize) {
-    let lines = data.len().div_ceil(LINE);
-    for line in lines * part / parts..lines * (part + 1) / parts {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a hint, and on memory that is there.
+/// Calls `work` with the pieces, each with what the next one reads.
+pub fn with_next<'a>(
+    depth: &Depth,
+    pieces: impl Iterator<Item = Piece<'a>>,
+    mut work: impl FnMut(Piece<'a>, &'a [f32]),
+) {
+    let mut pieces = pieces.peekable();
+    while let Some(piece) = pieces.next() {
+        work(piece, pieces.peek().map_or(&[], |next| next.data(depth)));
+    }
+}
+
+/// Multiplies rows by one piece of a panel, and asks for what lies in `next` meanwhile.
+///
+/// `rows` has [`Depth::pointers`] entries a tile: [`TILE_ROWS`] for each part. The result, as wide as the panel, goes to
+/// `out`, tile after tile; pieces of later chunks are added to what is there. `before` and `after` are called with the number
+/// of each tile.
+///
+/// # Safety
+/// Each pointer is good for its part's steps; `out` for as many rows as there are tiles of them.
+#[inline(always)]
+pub unsafe fn multiply_piece(
+    set: InstructionSet,
+    depth: &Depth,
+    (piece, next): (Piece<'_>, &[f32]),
+    rows: &[*const f32],
+    out: *mut f32,
+    before: impl Fn(usize),
+    after: impl Fn(usize),
+) {
+    let (width, parts) = (piece.matrix.width(piece.panel), &depth.chunks[piece.chunk]);
+    let kernel: TileKernel = tile_kernel(set, piece.matrix.products(), width);
+    let (data, steps) = (piece.data(depth), &depth.steps[parts.clone()]);
+    assert_eq!(data.len(), steps.iter().sum::<usize>() * width, "a depth that is not the matrix's");
+    let asked_by_tile = next.len() / (rows.len() / depth.pointers());
+    for (tile, rows) in rows.chunks_exact(depth.pointers()).enumerate() {
+        before(tile);
+        let ahead = Ahead::new(next.as_ptr().wrapping_add(tile * asked_by_tile), asked_by_tile);
+        // SAFETY: by the caller's promise; the panel holds all steps of the piece.
         unsafe {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().add(line * LINE).cast());
+            let (rows, out) = (rows[parts.start * TILE_ROWS..].as_ptr(), out.add(tile * TILE_ROWS * width));
+            kernel(rows, steps, data.as_ptr(), out, width, parts.start > 0, ahead);
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (data, line);
+        after(tile);
+    }
+}
+
+/// Asks for what one chunk reads of the rows of a tile; of none where there is no such tile.
+fn prefetch_rows(depth: &Depth, chunk: usize, table: &[*const f32], tile: usize) {
+    let Some(rows) = table.get(tile * depth.pointers()..(tile + 1) * depth.pointers()) else { return };
+    for part in depth.chunks[chunk].clone() {
+        for row in &rows[part * TILE_ROWS..(part + 1) * TILE_ROWS] {
+            for number in (0..depth.steps[part]).step_by(LINE) {
+                prefetch_line(row.wrapping_add(number));
+            }
+        }
     }
 }
 
@@ -187,6 +229,11 @@ pub trait RowSource: Sync {
         scratch: &mut AlignedBuffer,
         table: &mut Vec<*const f32>,
     ) -> Vec<f32>;
+
+    /// Whether the pointers lead to where the rows have been since before the call, and no two rows share anything.
+    fn is_in_place(&self) -> bool {
+        false
+    }
 }
 
 /// Calls `pointer(row, part)` in the order of a table for the rows `rows`.
@@ -203,7 +250,7 @@ pub fn tabulate(
     }
 }
 
-/// The sums of one block: `rows` of the left matrix by one panel of each right one.
+/// The sums of one tile: some rows of the left matrix by one panel of each right one.
 pub struct Sums<'a, const N: usize> {
     /// Rows of the left matrix.
     pub rows: Range<usize>,
@@ -225,45 +272,110 @@ impl<const N: usize> Sums<'_, N> {
     }
 }
 
-/// Multiplies `rows` rows of `source` by matrices of one shape, over all of their depth, on all threads, and hands each block of sums to `finish`.
+/// The matrix that a product is written to, by whoever finishes its sums.
+#[derive(Clone, Copy)]
+pub struct Destination {
+    /// The first row.
+    pub rows: Shared<f32>,
+    /// From row to row; no less than there are columns.
+    pub stride: usize,
+}
+
+impl Destination {
+    /// Asks for what some rows' columns lie in, to be written soon: lines come from memory before they are written.
+    fn expect(self, rows: Range<usize>, columns: Range<usize>) {
+        #[cfg(target_arch = "x86_64")]
+        for row in rows {
+            for column in columns.clone().step_by(LINE) {
+                // SAFETY: a hint, which does nothing where there is no such instruction.
+                unsafe {
+                    let line = self.rows.at(row * self.stride + column);
+                    std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (rows, columns);
+    }
+}
+
+/// Multiplies `rows` rows of `source` by matrices of one shape, over all of their depth, on all threads, and hands each tile
+/// of sums to `finish`, which writes to `destination`.
 ///
 /// # Safety
-/// The source's pointers are good for the steps of their parts, and `depth` has as many steps as the matrices.
+/// The source's pointers are good for the steps of their parts, `depth` has as many steps as the matrices, and the
+/// destination has room for all rows and columns.
 pub unsafe fn multiply<const N: usize>(
     set: InstructionSet,
     matrices: [&PackedMatrix; N],
     depth: &Depth,
     rows: usize,
     source: &impl RowSource,
+    destination: Destination,
     finish: impl Fn(Sums<'_, N>) + Sync,
 ) {
     let Some(first) = matrices.first().filter(|matrix| rows > 0 && matrix.columns() > 0) else { return };
     let panels = first.panels();
     let blocks = rows.div_ceil(BLOCK_ROWS);
-    let in_group = panels.div_ceil(groups(blocks, panels));
+    let in_group = panels.div_ceil(groups(blocks, panels, GATHERING));
+    let at_once = if depth.chunks.len() > 1 { PANELS_AT_ONCE } else { 1 };
     let tasks: Vec<_> =
         (0..blocks).flat_map(|block| (0..panels).step_by(in_group).map(move |panel| (block, panel))).collect();
     tasks.into_par_iter().for_each(|(block, panel)| {
         let rows = block * BLOCK_ROWS..rows.min((block + 1) * BLOCK_ROWS);
         let room = rows.len().next_multiple_of(TILE_ROWS) * PANEL;
+        let of_group = panel..panels.min(panel + in_group);
         with_scratch(|[left, sums]| {
             let mut table = Vec::new();
             let scales = source.gather(rows.clone(), depth, left, &mut table);
-            sums.reserve(N * room);
-            for panel in panel..panels.min(panel + in_group) {
-                let width = first.width(panel);
-                let data = std::array::from_fn(|index| {
-                    // SAFETY: each matrix has its own part of the buffer, which was just made large enough; the rest
-                    // is the caller's promise.
-                    unsafe {
-                        let out = sums.as_mut_ptr::<f32>().add(index * room);
-                        multiply_panel(set, matrices[index], depth, panel, &table, out);
-                        std::slice::from_raw_parts(out.cast_const(), rows.len() * width)
+            sums.reserve(N * at_once * room);
+            let (sums, is_in_place) = (sums.as_mut_ptr::<f32>(), source.is_in_place());
+            let of_tile =
+                |tile: usize| rows.start + tile * TILE_ROWS..rows.end.min(rows.start + (tile + 1) * TILE_ROWS);
+            let of_panel = |panel: usize, index: usize| {
+                // SAFETY: each matrix and panel has its own part of the buffer, which was just made large enough.
+                unsafe { sums.add(((panel - of_group.start) % at_once * N + index) * room) }
+            };
+            let pieces = of_group.clone().step_by(at_once).flat_map(|panel| {
+                let together = panel..of_group.end.min(panel + at_once);
+                let of_chunk = move |chunk| {
+                    together
+                        .clone()
+                        .flat_map(move |panel| matrices.into_iter().map(move |matrix| Piece { matrix, panel, chunk }))
+                };
+                (0..depth.chunks.len()).flat_map(of_chunk)
+            });
+            let mut index = 0;
+            with_next(depth, pieces, |piece, next| {
+                let Piece { panel, chunk, .. } = piece;
+                let (columns, width) = (panel * PANEL..panel * PANEL + first.valid(panel), first.width(panel));
+                let is_last = chunk + 1 == depth.chunks.len() && index + 1 == N;
+                let before = |tile| {
+                    if is_in_place && panel == of_group.start && index == 0 {
+                        prefetch_rows(depth, chunk, &table, tile + 1);
                     }
-                });
-                let columns = panel * PANEL..panel * PANEL + first.valid(panel);
-                finish(Sums { rows: rows.clone(), columns, width, scales: &scales, data });
-            }
+                    if is_last {
+                        destination.expect(of_tile(tile), columns.clone());
+                    }
+                };
+                let after = |tile: usize| {
+                    if is_last {
+                        let rows = of_tile(tile);
+                        let scales = scales.get(tile * TILE_ROWS..).unwrap_or_default();
+                        // SAFETY: the tile's sums have been computed.
+                        let data = std::array::from_fn(|index| unsafe {
+                            let from = of_panel(panel, index).add(tile * TILE_ROWS * width);
+                            std::slice::from_raw_parts(from.cast_const(), rows.len() * width)
+                        });
+                        finish(Sums { rows, columns: columns.clone(), width, scales, data });
+                    }
+                };
+                // SAFETY: by the caller's promise.
+                unsafe {
+                    multiply_piece(set, depth, (piece, next), &table, of_panel(panel, index), before, after);
+                }
+                index = (index + 1) % N;
+            });
         });
     });
 }
@@ -277,6 +389,10 @@ pub struct DenseRows<'a> {
 }
 
 impl RowSource for DenseRows<'_> {
+    fn is_in_place(&self) -> bool {
+        self.products == Products::F32
+    }
+
     fn gather(
         &self,
         rows: Range<usize>,

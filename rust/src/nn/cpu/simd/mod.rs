@@ -1,12 +1,16 @@
 //! Vectors of f32 behind one trait, for kernels that are written once and compiled for each instruction set.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
-pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use portable::Portable;
 
 /// A vector of [`Simd::LANES`] f32.
 ///
@@ -50,7 +54,16 @@ pub unsafe trait Simd: Copy {
     fn scale(self, n: Self) -> Self;
 
     /// `self + a.0 * b.0 + a.1 * b.1` for pairs of bf16 in each lane.
-    fn dot_bf16(self, a: Self, b: Self) -> Self;
+    #[inline(always)]
+    fn dot_bf16(self, a: Self, b: Self) -> Self {
+        dot_bf16_by_f32(self, a, b)
+    }
+
+    /// The first of a pair of bf16 in each lane.
+    fn first_bf16(self) -> Self;
+
+    /// The second of a pair of bf16 in each lane.
+    fn second_bf16(self) -> Self;
 
     /// `self + a.0 * b.0 + … + a.3 * b.3` in whole numbers, for quadruples of u8 and i8 in each lane.
     fn dot_int8(self, a: Self, b: Self) -> Self;
@@ -63,6 +76,13 @@ pub unsafe trait Simd: Copy {
     /// # Safety
     /// `to` points to room for as many bf16 as there are lanes.
     unsafe fn store_bf16(self, to: *mut u16);
+}
+
+/// [`Simd::dot_bf16`] where there is no instruction for it.
+#[inline(always)]
+fn dot_bf16_by_f32<V: Simd>(sum: V, a: V, b: V) -> V {
+    let first = a.first_bf16().mul_add(b.first_bf16(), sum);
+    a.second_bf16().mul_add(b.second_bf16(), first)
 }
 
 /// e^x to about 1 ulp, by the polynomial of Cephes' `expf`. Underflow ends at e^-87, overflow at e^88.

@@ -80,10 +80,13 @@ unsafe impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn dot_bf16(self, a: Self, b: Self) -> Self {
-        let low = |x: Self| Self(x.0.map(|lane| f32::from_bits(lane.to_bits() << 16)));
-        let high = |x: Self| Self(x.0.map(|lane| f32::from_bits(lane.to_bits() & 0xffff_0000)));
-        high(a).mul_add(high(b), low(a).mul_add(low(b), self))
+    fn first_bf16(self) -> Self {
+        Self(self.0.map(|lane| f32::from_bits(lane.to_bits() << 16)))
+    }
+
+    #[inline(always)]
+    fn second_bf16(self) -> Self {
+        Self(self.0.map(|lane| f32::from_bits(lane.to_bits() & 0xffff_0000)))
     }
 
     #[inline(always)]

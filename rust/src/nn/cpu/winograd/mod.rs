@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::conv2d::{Finish, Image, Method};
 use super::kernel::{PANEL, Products, TILE_ROWS};
 use super::packed::PackedMatrix;
-use super::product::{Depth, groups, multiply_panel, with_scratch};
+use super::product::{Depth, Piece, groups, multiply_piece, with_next, with_scratch};
 use super::simd::to_bf16;
 use crate::instruction_set::InstructionSet;
 use transforms::{F2, F4, Outputs, Rows, Transform};
@@ -27,6 +27,8 @@ const BLOCK_BYTES: usize = 768 << 10;
 const APART: usize = 16;
 /// Fewest tiles of a block, so that each panel is read for enough of them.
 const MIN_TILES: usize = 32;
+/// What transforming a block's tiles takes, in quarters of a panel's time.
+const TRANSFORMING: usize = 4;
 /// Most tiles of a block, so that its sums stay in the cache.
 const MAX_TILES: usize = 64;
 
@@ -165,7 +167,7 @@ impl Winograd {
             return;
         }
         let (blocks, panels) = (tiles.div_ceil(block), self.positions[0].panels());
-        let groups = groups(blocks, panels);
+        let groups = groups(blocks, panels, TRANSFORMING);
         let in_group = panels.div_ceil(groups);
         let tasks: Vec<_> =
             (0..blocks).flat_map(|index| (0..panels).step_by(in_group).map(move |panel| (index, panel))).collect();
@@ -223,17 +225,25 @@ impl Winograd {
             }
             let of_position = table.len() / (IN * IN);
             let out = sums.as_mut_ptr::<f32>();
-            for panel in panels {
-                let (width, first) = (self.positions[0].width(panel), panel * PANEL);
-                let columns = first..first + self.positions[0].valid(panel);
-                for (position, matrix) in self.positions.iter().enumerate() {
-                    let rows_of_position = &table[position * of_position..(position + 1) * of_position];
-                    // SAFETY: the table's pointers are good for the depth, the sums for all positions and rows.
-                    unsafe {
-                        let out = out.add(position * of_sums);
-                        multiply_panel(set, matrix, &self.depth, panel, rows_of_position, out);
-                    }
+            let pieces = panels.flat_map(|panel| {
+                let of_position = move |matrix| self.depth.chunks().map(move |chunk| Piece { matrix, panel, chunk });
+                self.positions.iter().flat_map(of_position)
+            });
+            let mut count = 0;
+            with_next(&self.depth, pieces, |piece, next| {
+                let position = count / self.depth.chunks().len() % (IN * IN);
+                let rows_of_position = &table[position * of_position..(position + 1) * of_position];
+                // SAFETY: the table's pointers are good for the depth, the sums for all positions and rows.
+                unsafe {
+                    let out = out.add(position * of_sums);
+                    multiply_piece(set, &self.depth, (piece, next), rows_of_position, out, |_| (), |_| ());
                 }
+                count += 1;
+                if count % (self.depth.chunks().len() * IN * IN) != 0 {
+                    return;
+                }
+                let (width, first) = (self.positions[0].width(piece.panel), piece.panel * PANEL);
+                let columns = first..first + self.positions[0].valid(piece.panel);
                 for (row, tile) in tiles.clone().enumerate() {
                     // SAFETY: the sums of the tile have just been computed, the rest is the caller's promise.
                     unsafe {
@@ -241,7 +251,7 @@ impl Winograd {
                         self.finish_tile::<T, OUT, IN>(image.seen, grid.corner(tile), columns.clone(), sums, finish);
                     }
                 }
-            }
+            });
         });
     }
 

@@ -1,4 +1,4 @@
-//! Vectors of AVX2 and AVX-512.
+//! Vectors of AVX2.
 
 use std::arch::x86_64::*;
 
@@ -7,10 +7,6 @@ use super::Simd;
 /// Eight lanes, with AVX2 and FMA.
 #[derive(Clone, Copy)]
 pub struct Avx2(__m256);
-
-/// Sixteen lanes, with AVX-512 F, VL, DQ and BW. The functions on bf16 and int8 need BF16 and VNNI as well.
-#[derive(Clone, Copy)]
-pub struct Avx512(__m512);
 
 // SAFETY: values come only from the unsafe functions.
 unsafe impl Simd for Avx2 {
@@ -90,14 +86,15 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot_bf16(self, a: Self, b: Self) -> Self {
+    fn first_bf16(self) -> Self {
         // SAFETY: as above.
-        unsafe {
-            let high_half = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
-            let low = |x: Self| Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x.0))));
-            let high = |x: Self| Self(_mm256_and_ps(x.0, high_half));
-            high(a).mul_add(high(b), low(a).mul_add(low(b), self))
-        }
+        Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(self.0))) })
+    }
+
+    #[inline(always)]
+    fn second_bf16(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_and_ps(self.0, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32))) })
     }
 
     #[inline(always)]
@@ -135,109 +132,5 @@ unsafe impl Simd for Avx2 {
             let packed = _mm_packus_epi32(_mm256_castsi256_si128(result), _mm256_extracti128_si256::<1>(result));
             _mm_storeu_si128(to.cast(), packed);
         }
-    }
-}
-
-// SAFETY: values come only from the unsafe functions.
-unsafe impl Simd for Avx512 {
-    const LANES: usize = 16;
-
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        // SAFETY: by the caller's promise.
-        Self(unsafe { _mm512_set1_ps(value) })
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: by the caller's promise.
-        Self(unsafe { _mm512_loadu_ps(from) })
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: by the caller's promise.
-        unsafe { _mm512_storeu_ps(to, self.0) };
-    }
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        // SAFETY: a value proves that the machine has the instructions.
-        Self(unsafe { _mm512_add_ps(self.0, other.0) })
-    }
-
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
-    }
-
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
-    }
-
-    #[inline(always)]
-    fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
-    }
-
-    #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_max_ps(self.0, other.0) })
-    }
-
-    #[inline(always)]
-    fn largest_lane(self) -> f32 {
-        // SAFETY: as above.
-        unsafe { _mm512_reduce_max_ps(self.0) }
-    }
-
-    #[inline(always)]
-    fn sum_of_lanes(self) -> f32 {
-        // SAFETY: as above.
-        unsafe { _mm512_reduce_add_ps(self.0) }
-    }
-
-    #[inline(always)]
-    fn scale(self, n: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
-    }
-
-    #[inline(always)]
-    fn dot_bf16(self, a: Self, b: Self) -> Self {
-        // SAFETY: as above; `InstructionSet` lets nobody ask for bf16 products by AVX-512 where BF16 is missing.
-        unsafe {
-            let pairs = |x: Self| std::mem::transmute::<__m512, __m512bh>(x.0);
-            Self(_mm512_dpbf16_ps(self.0, pairs(a), pairs(b)))
-        }
-    }
-
-    #[inline(always)]
-    fn dot_int8(self, a: Self, b: Self) -> Self {
-        // SAFETY: as for `dot_bf16`; BF16 is only taken together with VNNI.
-        unsafe {
-            let [sum, a, b] = [_mm512_castps_si512(self.0), _mm512_castps_si512(a.0), _mm512_castps_si512(b.0)];
-            Self(_mm512_castsi512_ps(_mm512_dpbusd_epi32(sum, a, b)))
-        }
-    }
-
-    #[inline(always)]
-    fn add_int(self, other: Self) -> Self {
-        // SAFETY: as above.
-        unsafe {
-            let sum = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_castps_si512(other.0));
-            Self(_mm512_castsi512_ps(sum))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut u16) {
-        // SAFETY: as above, and by the caller's promise.
-        unsafe { to.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(self.0)) };
     }
 }
