@@ -67,7 +67,7 @@ proptest! {
     }
 }
 
-/// Keys come in blocks of 384, queries in blocks of 64.
+/// Keys come in blocks of 128, queries in panels of 48 and four panels a task.
 #[test]
 fn blocks_of_queries_and_keys_and_their_tails_fit_together() {
     for products in PRODUCTS {

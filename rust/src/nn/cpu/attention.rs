@@ -1,26 +1,29 @@
 //! Attention in tiles with a running softmax (Milakov and Gimelshein 2018; Dao et al. 2022): no buffer grows with the
 //! square of the sequence.
+//!
+//! Scores are computed as keys by queries, and values mixed as numbers of a value by queries: what a product has in its
+//! panels are queries both times, so that a head's width need not fill vectors, the softmax runs down columns lane by lane,
+//! and its weights lie where the second product reads them.
 
 use std::ops::Range;
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::buffer::{Output, Shared};
-use super::dispatch::vectorised;
-use super::kernel::{Ahead, PANEL, Products, TILE_ROWS, tile_kernel};
+use super::buffer::{AlignedBuffer, Output, Shared};
+use super::dense_rows::round_to_bf16;
+use super::kernel::{Ahead, PANEL, PANEL_UNIT, Products, TILE_ROWS, tile_kernel};
 use super::linear::misfit;
-use super::packed::{PackedMatrix, Strided};
-use super::product::{round_to_bf16, with_scratch};
-use super::simd::{exp, exp2_for_bf16};
+use super::product::with_scratch;
+use super::softmax::{KEYS, Running, Scores, rescale, weigh};
 use super::tensors::{Values, tensor};
 use crate::error::Result;
 use crate::instruction_set::InstructionSet;
 
+/// Queries that one task takes, in panels.
+const PANELS: usize = 4;
 /// Queries that one task takes.
-const QUERIES: usize = 64;
-/// Keys whose scores are held at a time.
-const KEYS: usize = 8 * PANEL;
+const QUERIES: usize = PANELS * PANEL;
 
 /// `softmax(q k^T / sqrt(d)) v`, head by head.
 #[derive(Debug, Clone, Copy)]
@@ -33,89 +36,20 @@ pub struct Attention {
     pub causal: bool,
 }
 
-vectorised! {
-    /// The largest of `len` numbers and `least`; `len` is a multiple of 16.
-    ///
-    /// # Safety
-    /// `row` is good for `len` numbers.
-    unsafe fn largest<V>(row: *const f32, len: usize, least: f32) -> f32 {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let (mut even, mut odd) = (V::splat(least), V::splat(least));
-            let mut index = 0;
-            while index + 2 * V::LANES <= len {
-                even = even.max(V::load(row.add(index)));
-                odd = odd.max(V::load(row.add(index + V::LANES)));
-                index += 2 * V::LANES;
-            }
-            if index < len {
-                even = even.max(V::load(row.add(index)));
-            }
-            even.max(odd).largest_lane()
-        }
-    }
-}
-
-vectorised! {
-    /// Writes `e^(x * scale - most * scale)` of `len` numbers, as f32 or as bf16, and returns their sum; `len` is a multiple
-    /// of 16.
-    ///
-    /// # Safety
-    /// `row` is good for `len` numbers, `to` for as many of the products' kind.
-    unsafe fn exponentials<V>(row: *const f32, len: usize, most: f32, scale: f32, to: *mut f32, products: Products) -> f32 {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let (mut sums, most) = (V::splat(0.0), V::splat(most));
-            match products {
-                Products::F32 => {
-                    let factor = V::splat(scale);
-                    for index in (0..len).step_by(V::LANES) {
-                        let weight = exp(V::load(row.add(index)).sub(most).mul(factor));
-                        sums = sums.add(weight);
-                        weight.store(to.add(index));
-                    }
-                }
-                Products::Bf16 | Products::Int8 => {
-                    let factor = V::splat(scale * std::f32::consts::LOG2_E);
-                    for index in (0..len).step_by(V::LANES) {
-                        let weight = exp2_for_bf16(V::load(row.add(index)).sub(most).mul(factor));
-                        sums = sums.add(weight);
-                        weight.store_bf16(to.cast::<u16>().add(index));
-                    }
-                }
-            }
-            sums.sum_of_lanes()
-        }
-    }
-}
-
-/// One head's operands.
-struct Head<'a> {
-    q: &'a [f32],
-    /// Numbers from one query to the next.
+/// The operands of all heads, and what their queries' results go to.
+struct Operands<'a> {
+    products: Products,
+    causal: bool,
+    /// Queries, keys, and the width of a head.
+    sizes: (usize, usize, usize),
+    /// Numbers from one position of a sequence to the next.
     stride: usize,
-    keys: PackedMatrix,
-    values: PackedMatrix,
-}
-
-/// What is kept of a query's scores while its keys are gone through.
-#[derive(Clone, Copy)]
-struct Running {
-    most: f32,
-    sum: f32,
-}
-
-/// A task's buffers: eight queries' scores and weights at a time stay in the first-level cache.
-struct Work {
-    /// Queries, in steps.
-    queries: *mut f32,
-    /// Weights of one tile of queries by [`KEYS`] keys, in steps.
-    weights: *mut f32,
-    /// Scores of the same.
-    scores: *mut f32,
-    /// Mixed values of all queries.
-    mixed: *mut f32,
-    mixed_width: usize,
+    q: &'a [f32],
+    /// Keys of one head after those of another, each in whole steps.
+    keys: &'a AlignedBuffer,
+    /// For each head and block of keys: each number of the values, for all keys of the block in whole steps.
+    values: &'a AlignedBuffer,
+    out: Shared<f32>,
 }
 
 impl Attention {
@@ -135,186 +69,240 @@ impl Attention {
         if batch == 0 || queries == 0 {
             return Ok(q.clone());
         }
-        let dim = width / self.heads;
         let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
         let (q, k, v) = (Values::of(&q)?, Values::of(&k)?, Values::of(&v)?);
-        let (q, k, v): (&[f32], &[f32], &[f32]) = (&q, &k, &v);
-        let blocks: Vec<usize> = (0..keys).step_by(KEYS).map(|first| KEYS.min(keys - first)).collect();
-        let heads: Vec<Head<'_>> = (0..batch * self.heads)
-            .into_par_iter()
-            .map(|index| {
-                let (image, column) = (index / self.heads, index % self.heads * dim);
-                let (k, v) = (&k[image * keys * width + column..], &v[image * keys * width + column..]);
-                Head {
-                    q: &q[image * queries * width + column..],
-                    stride: width,
-                    keys: PackedMatrix::pack(
-                        self.products,
-                        keys,
-                        &[dim],
-                        Strided { data: k, column: width, segment: 0, index: 1, factors: &[] },
-                    ),
-                    values: PackedMatrix::pack(
-                        self.products,
-                        dim,
-                        &blocks,
-                        Strided { data: v, column: 1, segment: KEYS * width, index: width, factors: &[] },
-                    ),
-                }
-            })
-            .collect();
+        let (packed_keys, packed_values) = self.pack(&k, &v, (batch, keys, width));
         let mut output = Output::new(batch * queries * width);
-        let out = output.shared();
-        let tasks: Vec<_> =
-            (0..heads.len()).flat_map(|head| (0..queries).step_by(QUERIES).map(move |first| (head, first))).collect();
-        tasks.into_par_iter().for_each(|(index, first)| {
-            let (image, column) = (index / self.heads, index % self.heads * dim);
-            let queries_of_task = first..queries.min(first + QUERIES);
-            // SAFETY: each task writes its own head of its own queries.
-            unsafe {
-                let out = Shared::new(out.at((image * queries + first) * width + column));
-                self.attend(&heads[index], dim, queries_of_task, keys, out);
-            }
+        let operands = Operands {
+            products: self.products,
+            causal: self.causal,
+            sizes: (queries, keys, width / self.heads),
+            stride: width,
+            q: &q,
+            keys: &packed_keys,
+            values: &packed_values,
+            out: output.shared(),
+        };
+        let tasks: Vec<_> = (0..batch * self.heads)
+            .flat_map(|head| (0..queries).step_by(QUERIES).map(move |first| (head, first)))
+            .collect();
+        tasks.into_par_iter().for_each(|(head, first)| {
+            let (image, column) = (head / self.heads, head % self.heads * operands.sizes.2);
+            let offset = image * queries * width + column;
+            // SAFETY: the operands were made for these sizes, and each task has its own queries of its own head.
+            unsafe { operands.attend(head, offset, first..queries.min(first + QUERIES)) };
         });
         // SAFETY: every query's heads have been written.
         unsafe { tensor(output, (batch, queries, width)) }
     }
 
-    /// Writes the mixed values of some queries to `out`, rows as far apart as the queries are.
+    /// Keys and values as [`Operands`] has them.
+    fn pack(
+        &self,
+        k: &[f32],
+        v: &[f32],
+        (batch, keys, width): (usize, usize, usize),
+    ) -> (AlignedBuffer, AlignedBuffer) {
+        let (products, heads, dim) = (self.products, batch * self.heads, width / self.heads);
+        let (of_key, of_block, blocks) = (products.steps(dim), products.steps(KEYS), keys.div_ceil(KEYS));
+        let mut packed_keys = AlignedBuffer::new(heads * keys * of_key);
+        let mut packed_values = AlignedBuffer::new(heads * blocks * dim * of_block);
+        let (to_keys, to_values) =
+            (Shared::new(packed_keys.as_mut_ptr::<f32>()), Shared::new(packed_values.as_mut_ptr::<u32>()));
+        (0..heads * blocks).into_par_iter().for_each(|task| {
+            let (head, block) = (task / blocks, task % blocks * KEYS);
+            let from = head / self.heads * keys * width + head % self.heads * dim;
+            let mut rounded = vec![0f32; of_key];
+            for key in block..keys.min(block + KEYS) {
+                let position = from + key * width..from + key * width + dim;
+                // SAFETY: each task has its own keys, and the buffers were made for all of them.
+                unsafe {
+                    round(products, &k[position.clone()], to_keys.at((head * keys + key) * of_key));
+                    round(products, &v[position], rounded.as_mut_ptr());
+                    let to = to_values.at((head * blocks + block / KEYS) * dim * of_block);
+                    scatter(products, &rounded, dim, to, of_block, key - block);
+                }
+            }
+            if products.per_step() > 1 && keys % 2 == 1 && block + KEYS >= keys {
+                // SAFETY: as above; what a step has beyond the last key meets no weight, but must be a number.
+                unsafe {
+                    let to = to_values.at((head * blocks + block / KEYS) * dim * of_block);
+                    scatter(products, &vec![0.0; of_key], dim, to, of_block, keys - block);
+                }
+            }
+        });
+        (packed_keys, packed_values)
+    }
+}
+
+/// Copies numbers as what is multiplied.
+///
+/// # Safety
+/// `to` has room for their steps.
+unsafe fn round(products: Products, from: &[f32], to: *mut f32) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        match products {
+            Products::F32 => std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()),
+            Products::Bf16 | Products::Int8 => {
+                round_to_bf16(InstructionSet::best(), from.as_ptr(), from.len(), to.cast())
+            }
+        }
+    }
+}
+
+/// Writes `dim` numbers, rounded as [`round`] does, to place `index` of rows that are `stride` steps apart.
+///
+/// # Safety
+/// The rows have room.
+unsafe fn scatter(products: Products, rounded: &[f32], dim: usize, to: *mut u32, stride: usize, index: usize) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        for number in 0..dim {
+            let row = to.add(number * stride);
+            match products {
+                Products::F32 => row.add(index).write(rounded[number].to_bits()),
+                Products::Bf16 | Products::Int8 => {
+                    row.cast::<u16>().add(index).write(rounded.as_ptr().cast::<u16>().add(number).read());
+                }
+            }
+        }
+    }
+}
+
+impl Operands<'_> {
+    /// Computes some queries of one head, whose numbers begin at `offset` of a position.
     ///
     /// # Safety
-    /// `out` has room for them.
-    unsafe fn attend(&self, head: &Head<'_>, dim: usize, queries: Range<usize>, keys: usize, out: Shared<f32>) {
+    /// The queries are the head's, and nobody else writes what becomes of them.
+    unsafe fn attend(&self, head: usize, offset: usize, queries: Range<usize>) {
+        let (_, keys, dim) = self.sizes;
+        let (set, factor) = (InstructionSet::best(), std::f32::consts::LOG2_E / (dim as f32).sqrt());
         let steps = self.products.steps(dim);
-        let (rows, mixed_width) = (queries.len().next_multiple_of(TILE_ROWS), dim.next_multiple_of(PANEL));
+        let of_panel = dim.next_multiple_of(TILE_ROWS) * PANEL;
+        let panels: Vec<_> =
+            queries.clone().step_by(PANEL).map(|first| first..queries.end.min(first + PANEL)).collect();
         with_scratch(|[left, sums]| {
-            left.reserve(rows * steps + TILE_ROWS * self.products.steps(KEYS));
-            sums.reserve(TILE_ROWS * KEYS + rows * mixed_width);
-            let (queries_at, scores) = (left.as_mut_ptr::<f32>(), sums.as_mut_ptr::<f32>());
-            // SAFETY: the buffers have room for what lies in them one behind the other.
-            let (weights, mixed) = unsafe { (queries_at.add(rows * steps), scores.add(TILE_ROWS * KEYS)) };
-            let work = Work { queries: queries_at, weights, scores, mixed, mixed_width };
-            for (row, position) in queries.clone().enumerate() {
-                let from = &head.q[position * head.stride..][..dim];
-                // SAFETY: as above.
-                unsafe { self.round(from, work.queries.add(row * steps)) };
+            left.reserve(PANELS * steps * PANEL);
+            sums.reserve(PANELS * of_panel + Scores::ROOM);
+            let (packed, mixed) = (left.as_mut_ptr::<f32>(), sums.as_mut_ptr::<f32>());
+            for (index, panel) in panels.iter().enumerate() {
+                // SAFETY: each panel has its own part.
+                unsafe { self.pack_queries(offset, panel.clone(), packed.add(index * steps * PANEL)) };
             }
-            let mut running = [Running { most: f32::NEG_INFINITY, sum: 0.0 }; QUERIES];
+            let mut running = [Running::NOTHING; PANELS];
             let visible = if self.causal { keys.min(queries.end) } else { keys };
             for first in (0..visible).step_by(KEYS) {
                 let block = first..keys.min(first + KEYS);
-                for tile in (0..queries.len()).step_by(TILE_ROWS) {
-                    let of_tile = queries.start + tile..queries.end.min(queries.start + tile + TILE_ROWS);
+                for (index, panel) in panels.iter().enumerate() {
+                    let running = &mut running[index];
                     // SAFETY: the buffers were made for these queries and keys.
                     unsafe {
-                        self.score(head, steps, tile, of_tile.len(), &block, &work);
-                        self.weigh(dim, tile, of_tile.clone(), &block, &mut running[tile..], &work);
-                        self.mix(head, tile, of_tile.len(), &block, &work);
+                        let (packed, scores) = (packed.add(index * steps * PANEL), mixed.add(PANELS * of_panel));
+                        let (mixed, width) = (mixed.add(index * of_panel), panel.len().next_multiple_of(PANEL_UNIT));
+                        let scores = Scores { data: scores, keys: block.len(), width };
+                        self.score(head, &block, packed, scores);
+                        self.hide(&block, panel, scores);
+                        weigh(set, scores, factor, running, self.products);
+                        if first > 0 && running.keep != [1.0; PANEL] {
+                            rescale(set, mixed, dim, width, &running.keep);
+                        }
+                        self.mix(head, &block, scores, mixed);
                     }
                 }
             }
-            for (row, running) in running.iter().enumerate().take(queries.len()) {
-                let share = 1.0 / running.sum;
-                // SAFETY: the row's mixed values have been computed, and the caller lends the output.
-                unsafe {
-                    let mixed = std::slice::from_raw_parts(work.mixed.add(row * mixed_width), dim);
-                    let out = std::slice::from_raw_parts_mut(out.at(row * head.stride), dim);
-                    for (out, value) in out.iter_mut().zip(mixed) {
-                        *out = value * share;
+            for (index, panel) in panels.iter().enumerate() {
+                let width = panel.len().next_multiple_of(PANEL_UNIT);
+                for (column, query) in panel.clone().enumerate() {
+                    let share = 1.0 / running[index].sum[column];
+                    // SAFETY: the panel's values have been mixed, and the caller lends the output.
+                    unsafe {
+                        let mixed = mixed.add(index * of_panel + column);
+                        let out = self.out.at(offset + query * self.stride);
+                        for number in 0..dim {
+                            out.add(number).write(mixed.add(number * width).read() * share);
+                        }
                     }
                 }
             }
         });
     }
 
-    /// Copies numbers as what is multiplied.
+    /// A panel of queries, of which the last one fills the panel.
     ///
     /// # Safety
-    /// `to` has room for their steps.
-    unsafe fn round(&self, from: &[f32], to: *mut f32) {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            match self.products {
-                Products::F32 => std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()),
-                Products::Bf16 | Products::Int8 => {
-                    round_to_bf16(InstructionSet::best(), from.as_ptr(), from.len(), to.cast())
+    /// `to` has room for a panel.
+    unsafe fn pack_queries(&self, offset: usize, queries: Range<usize>, to: *mut f32) {
+        let (dim, width) = (self.sizes.2, queries.len().next_multiple_of(PANEL_UNIT));
+        let mut rounded = vec![0f32; self.products.steps(dim)];
+        for column in 0..width {
+            let query = (queries.start + column).min(queries.end - 1);
+            let from = offset + query * self.stride;
+            // SAFETY: by the caller's promise.
+            unsafe {
+                round(self.products, &self.q[from..from + dim], rounded.as_mut_ptr());
+                for (step, value) in rounded.iter().enumerate() {
+                    to.add(step * width + column).write(*value);
                 }
             }
         }
     }
 
-    /// The scores of one tile of queries by a block of keys.
-    unsafe fn score(
-        &self,
-        head: &Head<'_>,
-        steps: usize,
-        tile: usize,
-        queries: usize,
-        block: &Range<usize>,
-        work: &Work,
-    ) {
-        let first = block.start / PANEL;
-        for panel in 0..block.len().div_ceil(PANEL) {
-            let kernel = tile_kernel(InstructionSet::best(), self.products, head.keys.width(first + panel));
-            // SAFETY: rows of `steps` steps by a panel of as many; scores of KEYS numbers a row.
+    /// The scores of a block of keys by a panel of queries.
+    unsafe fn score(&self, head: usize, block: &Range<usize>, queries: *const f32, scores: Scores) {
+        let (_, keys, dim) = self.sizes;
+        let (steps, width) = (self.products.steps(dim), scores.width);
+        let kernel = tile_kernel(InstructionSet::best(), self.products, width);
+        for tile in (0..block.len()).step_by(TILE_ROWS) {
+            // SAFETY: rows of `steps` steps by a panel of as many; there is room for whole tiles of scores.
             unsafe {
-                let rows = rows(work.queries.add(tile * steps), steps, queries);
-                let out = work.scores.add(panel * PANEL);
-                kernel(rows.as_ptr(), &[steps], head.keys.panel(first + panel, 0), out, KEYS, false, Ahead::NONE);
+                let first = self.keys.as_ptr::<f32>().add((head * keys + block.start + tile) * steps);
+                let rows = rows(first, steps, block.len() - tile);
+                kernel(rows.as_ptr(), &[steps], queries, scores.data.add(tile * width), width, false, Ahead::NONE);
             }
         }
     }
 
-    /// Turns the scores of one tile of queries into weights, and brings what was mixed before to the same scale.
-    unsafe fn weigh(
-        &self,
-        dim: usize,
-        tile: usize,
-        queries: Range<usize>,
-        block: &Range<usize>,
-        running: &mut [Running],
-        work: &Work,
-    ) {
-        let (set, scale) = (InstructionSet::best(), 1.0 / (dim as f32).sqrt());
-        let len = block.len().next_multiple_of(16);
-        for (row, (position, running)) in queries.zip(running).enumerate() {
-            let seen = if self.causal { (position + 1).saturating_sub(block.start) } else { usize::MAX };
-            // SAFETY: the row's scores have just been computed, up to whole vectors.
-            unsafe {
-                let scores = work.scores.add(row * KEYS);
-                std::slice::from_raw_parts_mut(scores, len)[seen.min(block.len())..].fill(f32::NEG_INFINITY);
-                let most = largest(set, scores, len, running.most);
-                let to = work.weights.add(row * self.products.steps(KEYS));
-                let sum = exponentials(set, scores, len, most, scale, to, self.products);
-                if most > running.most && block.start > 0 {
-                    let keep = ((running.most - most) * scale).exp();
-                    running.sum *= keep;
-                    let mixed = work.mixed.add((tile + row) * work.mixed_width);
-                    std::slice::from_raw_parts_mut(mixed, dim).iter_mut().for_each(|value| *value *= keep);
-                }
-                running.most = most;
-                running.sum += sum;
-            }
+    /// Takes from the queries of a panel the keys that come after them.
+    unsafe fn hide(&self, block: &Range<usize>, queries: &Range<usize>, scores: Scores) {
+        if !self.causal || block.end <= queries.start + 1 {
+            return;
+        }
+        for (row, key) in block.clone().enumerate() {
+            let hidden = key.saturating_sub(queries.start).min(scores.width);
+            // SAFETY: inside of the block's scores.
+            unsafe { std::slice::from_raw_parts_mut(scores.data.add(row * scores.width), hidden) }
+                .fill(f32::NEG_INFINITY);
         }
     }
 
-    /// Adds a block of values, weighed, to the mixed ones of one tile of queries.
-    unsafe fn mix(&self, head: &Head<'_>, tile: usize, queries: usize, block: &Range<usize>, work: &Work) {
-        let steps = self.products.steps(block.len());
-        for panel in 0..head.values.panels() {
-            let kernel = tile_kernel(InstructionSet::best(), self.products, head.values.width(panel));
-            // SAFETY: rows of the block's weights by as many steps of a panel.
+    /// Adds a block of values, weighed, to the mixed ones of a panel of queries.
+    unsafe fn mix(&self, head: usize, block: &Range<usize>, scores: Scores, mixed: *mut f32) {
+        let (_, keys, dim) = self.sizes;
+        let (of_block, steps) = (self.products.steps(KEYS), self.products.steps(block.len()));
+        let (weights, width) = (scores.weights(self.products), scores.width);
+        let kernel = tile_kernel(InstructionSet::best(), self.products, width);
+        for number in (0..dim).step_by(TILE_ROWS) {
+            // SAFETY: rows of the block's values by as many steps of weights; there is room for whole tiles of numbers.
             unsafe {
-                let rows = rows(work.weights, self.products.steps(KEYS), queries);
-                let out = work.mixed.add(tile * work.mixed_width + panel * PANEL);
-                let values = head.values.panel(panel, self.products.steps(block.start));
-                kernel(rows.as_ptr(), &[steps], values, out, work.mixed_width, block.start > 0, Ahead::NONE);
+                let blocks_before = head * keys.div_ceil(KEYS) + block.start / KEYS;
+                let first = self.values.as_ptr::<f32>().add((blocks_before * dim + number) * of_block);
+                let rows = rows(first, of_block, dim - number);
+                kernel(
+                    rows.as_ptr(),
+                    &[steps],
+                    weights,
+                    mixed.add(number * width),
+                    width,
+                    block.start > 0,
+                    Ahead::NONE,
+                );
             }
         }
     }
 }
 
-/// Pointers to the rows of a tile, of which the last one is repeated.
+/// Pointers to the rows of a tile; where there are fewer, the last one is repeated.
 ///
 /// # Safety
 /// `count` rows lie from `first` on, `stride` apart.

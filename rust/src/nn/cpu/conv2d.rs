@@ -6,10 +6,12 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::buffer::{AlignedBuffer, Output, Shared};
+use super::dense_rows::round_to_bf16;
+use super::depth::Depth;
 use super::kernel::{Products, TILE_ROWS};
 use super::linear::{Linear, misfit};
 use super::packed::{PackedMatrix, Strided};
-use super::product::{Depth, Destination, RowSource, finish_row, multiply, round_to_bf16};
+use super::product::{Destination, RowSource, finish_row, multiply};
 use super::tensors::{Values, tensor};
 use super::winograd::{self, Winograd};
 use crate::error::{Error, Result};

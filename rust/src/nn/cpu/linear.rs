@@ -5,11 +5,13 @@ use std::ops::Range;
 use candle_core::{D, Tensor};
 
 use super::buffer::Output;
+use super::dense_rows::{DenseRows, ZERO};
+use super::depth::Depth;
 use super::dispatch::multiversion;
 use super::kernel::{PANEL, Products};
 use super::math::gelu;
 use super::packed::{PackedMatrix, Strided, quantise, quantising_factor};
-use super::product::{DenseRows, Depth, Destination, ZERO, finish_row, multiply};
+use super::product::{Destination, finish_row, multiply};
 use super::tensors::{Values, tensor};
 use crate::error::{Error, Result};
 use crate::instruction_set::InstructionSet;

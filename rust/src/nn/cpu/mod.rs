@@ -7,6 +7,8 @@ mod activation;
 mod attention;
 mod buffer;
 mod conv2d;
+mod dense_rows;
+mod depth;
 mod dispatch;
 mod kernel;
 mod linear;
@@ -16,6 +18,7 @@ mod packed;
 mod peak;
 mod product;
 mod simd;
+mod softmax;
 mod tensors;
 mod winograd;
 

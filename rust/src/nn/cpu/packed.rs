@@ -125,14 +125,6 @@ impl PackedMatrix {
         // SAFETY: inside of the buffer, which is filled by now, and any bits are an f32.
         unsafe { std::slice::from_raw_parts(self.data.as_ptr::<f32>().add(from), len) }
     }
-
-    /// Where a panel begins, `step` steps in.
-    pub fn panel(&self, panel: usize, step: usize) -> *const f32 {
-        let offset = panel * PANEL * self.steps + step * self.width(panel);
-        assert!(offset <= self.data.len(), "panel {panel}, step {step}");
-        // SAFETY: the offset was just checked.
-        unsafe { self.data.as_ptr::<f32>().add(offset) }
-    }
 }
 
 /// Writes the elements of a [`PackedMatrix`], panels on different threads.

@@ -6,9 +6,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::{AlignedBuffer, Shared};
-use super::dispatch::{multiversion, vectorised};
-use super::kernel::{Ahead, LINE, PANEL, Products, TILE_ROWS, TileKernel, prefetch_line, tile_kernel};
-use super::packed::{PackedMatrix, longest_sum, parts, quantising_factor};
+use super::depth::{Depth, Piece, with_next};
+use super::dispatch::multiversion;
+use super::kernel::{Ahead, LINE, PANEL, TILE_ROWS, TileKernel, prefetch_line, tile_kernel};
+use super::packed::PackedMatrix;
 use crate::instruction_set::InstructionSet;
 
 /// Rows of a block: enough for a panel to be read often while it is in the cache.
@@ -20,9 +21,6 @@ const PANELS_AT_ONCE: usize = 4;
 const TASKS: usize = 8;
 /// What finding a block's rows takes, in quarters of a panel's time.
 const GATHERING: usize = 1;
-
-/// What stands for 0 in a quantised row.
-pub const ZERO: u8 = 128;
 
 thread_local! {
     static SCRATCH: RefCell<[AlignedBuffer; 2]> = RefCell::default();
@@ -47,84 +45,6 @@ pub fn groups(blocks: usize, panels: usize, preparation: usize) -> usize {
     };
     let most = (TASKS * threads).div_ceil(blocks.max(1)).min(panels);
     (1..=most).min_by_key(time).unwrap_or(1)
-}
-
-/// The steps of a matrix's depth in the order in which they are multiplied.
-pub struct Depth {
-    /// (segment, first number, numbers) of each part that has pointers of its own.
-    pub parts: Vec<(usize, usize, usize)>,
-    /// Numbers in each segment.
-    pub segments: Vec<usize>,
-    steps: Vec<usize>,
-    chunks: Vec<Range<usize>>,
-}
-
-impl Depth {
-    /// A depth of `segments`, which need not be those that a matrix was packed with, as long as each begins where one of
-    /// its steps does.
-    pub fn new(products: Products, segments: &[usize]) -> Self {
-        let parts = parts(products, segments);
-        let steps: Vec<_> = parts.iter().map(|(_, _, numbers)| products.steps(*numbers)).collect();
-        let mut chunks: Vec<Range<usize>> = Vec::new();
-        let mut held = 0;
-        for (index, steps) in steps.iter().enumerate() {
-            match chunks.last_mut() {
-                Some(chunk) if held + steps <= longest_sum(products) => chunk.end = index + 1,
-                _ => {
-                    chunks.push(index..index + 1);
-                    held = 0;
-                }
-            }
-            held += steps;
-        }
-        Self { parts, segments: segments.to_vec(), steps, chunks }
-    }
-
-    /// Steps of all parts together.
-    pub fn steps_in_all(&self) -> usize {
-        self.steps.iter().sum()
-    }
-
-    /// Chunks of the depth, one of which is multiplied in one go.
-    pub fn chunks(&self) -> Range<usize> {
-        0..self.chunks.len()
-    }
-
-    /// Pointers that a tile of rows needs.
-    pub fn pointers(&self) -> usize {
-        self.parts.len() * TILE_ROWS
-    }
-}
-
-/// The part of a panel that is multiplied in one go: the steps of one chunk of a [`Depth`].
-#[derive(Clone, Copy)]
-pub struct Piece<'a> {
-    /// The right matrix.
-    pub matrix: &'a PackedMatrix,
-    /// Its panel.
-    pub panel: usize,
-    /// The chunk, of [`Depth::chunks`].
-    pub chunk: usize,
-}
-
-impl<'a> Piece<'a> {
-    fn data(self, depth: &Depth) -> &'a [f32] {
-        let parts = &depth.chunks[self.chunk];
-        let steps = |parts: Range<usize>| depth.steps[parts].iter().sum();
-        self.matrix.panel_data(self.panel, steps(0..parts.start), steps(parts.clone()))
-    }
-}
-
-/// Calls `work` with the pieces, each with what the next one reads.
-pub fn with_next<'a>(
-    depth: &Depth,
-    pieces: impl Iterator<Item = Piece<'a>>,
-    mut work: impl FnMut(Piece<'a>, &'a [f32]),
-) {
-    let mut pieces = pieces.peekable();
-    while let Some(piece) = pieces.next() {
-        work(piece, pieces.peek().map_or(&[], |next| next.data(depth)));
-    }
 }
 
 /// Multiplies rows by one piece of a panel, and asks for what lies in `next` meanwhile.
@@ -187,30 +107,6 @@ multiversion! {
                 for (((out, sum), bias), residual) in out.iter_mut().zip(sums).zip(bias).zip(residual) {
                     *out = sum + bias + residual;
                 }
-            }
-        }
-    }
-}
-
-vectorised! {
-    /// Rounds `len` numbers to bf16; an odd number of them is followed by a zero.
-    ///
-    /// # Safety
-    /// `from` is good for `len` numbers, `to` for as many bf16, rounded up to an even number.
-    pub unsafe fn round_to_bf16<V>(from: *const f32, len: usize, to: *mut u16) {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let mut done = 0;
-            while done + V::LANES <= len {
-                V::load(from.add(done)).store_bf16(to.add(done));
-                done += V::LANES;
-            }
-            while done < len {
-                to.add(done).write(super::simd::to_bf16(from.add(done).read()));
-                done += 1;
-            }
-            if len % 2 == 1 {
-                to.add(len).write(0);
             }
         }
     }
@@ -378,115 +274,4 @@ pub unsafe fn multiply<const N: usize>(
             });
         });
     });
-}
-
-/// Rows of f32 that lie one behind the other, in one matrix a segment of the depth.
-pub struct DenseRows<'a> {
-    /// What is multiplied.
-    pub products: Products,
-    /// Each segment's values, rows of the segment's depth.
-    pub segments: &'a [&'a [f32]],
-}
-
-impl RowSource for DenseRows<'_> {
-    fn is_in_place(&self) -> bool {
-        self.products == Products::F32
-    }
-
-    fn gather(
-        &self,
-        rows: Range<usize>,
-        depth: &Depth,
-        scratch: &mut AlignedBuffer,
-        table: &mut Vec<*const f32>,
-    ) -> Vec<f32> {
-        if self.products == Products::F32 {
-            tabulate(rows, depth, table, |row, part| {
-                let (segment, first, _) = depth.parts[part];
-                self.segments[segment][row * depth.segments[segment] + first..].as_ptr()
-            });
-            return Vec::new();
-        }
-        let steps: Vec<_> = depth.segments.iter().map(|depth| self.products.steps(*depth)).collect();
-        let of_row: usize = steps.iter().sum();
-        scratch.reserve(of_row * rows.len());
-        let mut scales = Vec::new();
-        for (index, row) in rows.clone().enumerate() {
-            let parts = self.segments.iter().zip(&depth.segments);
-            let parts = parts.map(|(values, depth)| &values[row * depth..(row + 1) * depth]);
-            // SAFETY: the scratch has room for all rows of all segments, each rounded up to whole steps.
-            unsafe { self.narrow(parts, &steps, scratch.as_mut_ptr::<u32>().add(index * of_row), &mut scales) };
-        }
-        let (scratch, first_row) = (scratch.as_ptr::<f32>(), rows.start);
-        tabulate(rows, depth, table, |row, part| {
-            let (segment, first, _) = depth.parts[part];
-            let before: usize = steps[..segment].iter().sum();
-            // SAFETY: inside what was just filled.
-            unsafe { scratch.add((row - first_row) * of_row + before + first / self.products.per_step()) }
-        });
-        scales
-    }
-}
-
-impl DenseRows<'_> {
-    /// Writes one row's segments, each rounded up to its steps, as bf16 or quantised; of the latter the scale is kept.
-    ///
-    /// # Safety
-    /// `to` has room for the steps.
-    unsafe fn narrow<'a>(
-        &self,
-        parts: impl Iterator<Item = &'a [f32]> + Clone,
-        steps: &[usize],
-        mut to: *mut u32,
-        scales: &mut Vec<f32>,
-    ) {
-        let mut largest = 0f32;
-        if self.products == Products::Int8 {
-            parts.clone().for_each(|part| largest_magnitude(part, &mut largest));
-            scales.push(largest / 127.0);
-        }
-        for (part, steps) in parts.zip(steps) {
-            // SAFETY: by the caller's promise; what a step has beyond the row meets zeros of the matrix.
-            unsafe {
-                match self.products {
-                    Products::Int8 => {
-                        to.write_bytes(0, *steps);
-                        let to = std::slice::from_raw_parts_mut(to.cast::<u8>(), part.len());
-                        quantise_row(part, quantising_factor(largest), to);
-                    }
-                    _ => round_to_bf16(InstructionSet::best(), part.as_ptr(), part.len(), to.cast()),
-                }
-                to = to.add(*steps);
-            }
-        }
-    }
-}
-
-multiversion! {
-    /// Raises `result` to the largest magnitude of the values; to NaN if one is not finite.
-    fn largest_magnitude(values: &[f32], result: &mut f32) {
-        let (mut lanes, mut zeros) = ([0f32; 32], [0f32; 32]);
-        let mut chunks = values.chunks_exact(32);
-        for chunk in &mut chunks {
-            for ((lane, zero), value) in lanes.iter_mut().zip(&mut zeros).zip(chunk) {
-                *lane = lane.max(value.abs());
-                *zero += value * 0.0;
-            }
-        }
-        let rest = chunks.remainder();
-        let zero: f32 = zeros.into_iter().chain(rest.iter().map(|value| value * 0.0)).sum();
-        let rest = rest.iter().map(|value| value.abs());
-        *result = lanes.into_iter().chain(rest).fold(*result, f32::max) + zero + *result * 0.0;
-    }
-}
-
-multiversion! {
-    /// The whole numbers nearest to the values times `factor`, which are -127 to 127, plus [`ZERO`].
-    fn quantise_row(values: &[f32], factor: f32, to: &mut [u8]) {
-        // Adding 1.5 * 2^23 rounds to the nearest whole number, and leaves it in the low bits.
-        const ROUND: f32 = 12_582_912.0 + ZERO as f32;
-        for (to, value) in to.iter_mut().zip(values) {
-            *to = (value * factor + ROUND).to_bits() as u8;
-        }
-    }
 }

@@ -61,22 +61,6 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn largest_lane(self) -> f32 {
-        let mut lanes = [0f32; 8];
-        // SAFETY: as above, and there is room for all lanes.
-        unsafe { self.store(lanes.as_mut_ptr()) };
-        lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
-    }
-
-    #[inline(always)]
-    fn sum_of_lanes(self) -> f32 {
-        let mut lanes = [0f32; 8];
-        // SAFETY: as above, and there is room for all lanes.
-        unsafe { self.store(lanes.as_mut_ptr()) };
-        lanes.iter().sum()
-    }
-
-    #[inline(always)]
     fn scale(self, n: Self) -> Self {
         // SAFETY: as above.
         unsafe {
@@ -120,17 +104,37 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn pair_bf16(self, second: Self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let second = _mm256_slli_epi32::<16>(second.bf16_bits());
+            Self(_mm256_castsi256_ps(_mm256_or_si256(self.bf16_bits(), second)))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16) {
         // SAFETY: as above, and by the caller's promise.
+        unsafe {
+            let bits = self.bf16_bits();
+            let packed = _mm_packus_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256::<1>(bits));
+            _mm_storeu_si128(to.cast(), packed);
+        }
+    }
+}
+
+impl Avx2 {
+    /// The lanes rounded to bf16, in the lower half of each.
+    #[inline(always)]
+    fn bf16_bits(self) -> __m256i {
+        // SAFETY: a value proves that the machine has the instructions.
         unsafe {
             let bits = _mm256_castps_si256(self.0);
             let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
             let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
             let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
             let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
-            let result = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, is_nan));
-            let packed = _mm_packus_epi32(_mm256_castsi256_si128(result), _mm256_extracti128_si256::<1>(result));
-            _mm_storeu_si128(to.cast(), packed);
+            _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, is_nan))
         }
     }
 }

@@ -61,18 +61,6 @@ unsafe impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     }
 
     #[inline(always)]
-    fn largest_lane(self) -> f32 {
-        // SAFETY: as above.
-        unsafe { _mm512_reduce_max_ps(self.0) }
-    }
-
-    #[inline(always)]
-    fn sum_of_lanes(self) -> f32 {
-        // SAFETY: as above.
-        unsafe { _mm512_reduce_add_ps(self.0) }
-    }
-
-    #[inline(always)]
     fn scale(self, n: Self) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
@@ -129,19 +117,40 @@ unsafe impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     }
 
     #[inline(always)]
+    fn pair_bf16(self, second: Self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let second = _mm512_slli_epi32::<16>(second.bf16_bits());
+            Self(_mm512_castsi512_ps(_mm512_or_si512(self.bf16_bits(), second)))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_bf16(self, to: *mut u16) {
         // SAFETY: as for `dot_bf16`, and by the caller's promise.
         unsafe {
             if BF16 {
                 return to.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(self.0));
             }
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(self.bf16_bits()));
+        }
+    }
+}
+
+impl<const VNNI: bool, const BF16: bool> Avx512<VNNI, BF16> {
+    /// The lanes rounded to bf16, in the lower half of each.
+    #[inline(always)]
+    fn bf16_bits(self) -> __m512i {
+        // SAFETY: a value proves that the machine has the instructions, `BF16` that it has AVX512-BF16.
+        unsafe {
+            if BF16 {
+                return _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0)));
+            }
             let bits = _mm512_castps_si512(self.0);
             let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
             let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
             let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
-            let result = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x40_0000));
-            let packed = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(result));
-            _mm256_storeu_si256(to.cast(), packed);
+            _mm512_srli_epi32::<16>(_mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x40_0000)))
         }
     }
 }

@@ -65,16 +65,6 @@ unsafe impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn largest_lane(self) -> f32 {
-        self.0.into_iter().fold(f32::NEG_INFINITY, f32::max)
-    }
-
-    #[inline(always)]
-    fn sum_of_lanes(self) -> f32 {
-        self.0.iter().sum()
-    }
-
-    #[inline(always)]
     fn scale(self, n: Self) -> Self {
         self.zip(n, |value, n| value * f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
@@ -103,6 +93,11 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     fn add_int(self, other: Self) -> Self {
         self.zip(other, |a, b| f32::from_bits(a.to_bits().wrapping_add(b.to_bits())))
+    }
+
+    #[inline(always)]
+    fn pair_bf16(self, second: Self) -> Self {
+        self.zip(second, |first, second| f32::from_bits(u32::from(to_bf16(first)) | u32::from(to_bf16(second)) << 16))
     }
 
     #[inline(always)]

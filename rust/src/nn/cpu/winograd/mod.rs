@@ -11,9 +11,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::conv2d::{Finish, Image, Method};
+use super::depth::{Depth, Piece, with_next};
 use super::kernel::{PANEL, Products, TILE_ROWS};
 use super::packed::PackedMatrix;
-use super::product::{Depth, Piece, groups, multiply_piece, with_next, with_scratch};
+use super::product::{groups, multiply_piece, with_scratch};
 use super::simd::to_bf16;
 use crate::instruction_set::InstructionSet;
 use transforms::{F2, F4, Outputs, Rows, Transform};
