@@ -65,6 +65,7 @@ const INT8: u8 = 2;
 pub struct Ahead {
     from: *const f32,
     bytes: usize,
+    of_step: usize,
 }
 
 /// Numbers in a cache line.
@@ -72,11 +73,25 @@ pub const LINE: usize = 16;
 
 impl Ahead {
     /// Nothing.
-    pub const NONE: Self = Self { from: std::ptr::null(), bytes: 0 };
+    pub const NONE: Self = Self { from: std::ptr::null(), bytes: 0, of_step: 0 };
 
-    /// `len` numbers from `from` on.
-    pub fn new(from: *const f32, len: usize) -> Self {
-        Self { from, bytes: len * size_of::<f32>() }
+    /// `len` numbers from `from` on, over `steps` steps.
+    pub fn new(from: *const f32, len: usize, steps: usize) -> Self {
+        let bytes = len * size_of::<f32>();
+        Self { from, bytes, of_step: bytes / steps.max(1) }
+    }
+
+    /// The same from `len` numbers further on.
+    #[must_use]
+    pub fn skip(self, len: usize) -> Self {
+        Self { from: self.from.wrapping_add(len), ..self }
+    }
+
+    /// One of as many equal parts.
+    #[inline(always)]
+    fn part(self, index: usize, parts: usize) -> Self {
+        let bytes = self.bytes / parts;
+        Self { from: self.from.wrapping_byte_add(index * bytes), bytes, of_step: self.of_step / parts }
     }
 }
 
@@ -119,36 +134,7 @@ struct Operands<'a> {
     out: *mut f32,
     stride: usize,
     accumulate: bool,
-    ahead: *const f32,
-    /// Bytes from what is asked for at one step to that of the next.
-    ahead_of_step: usize,
-}
-
-/// Adds one step of rows times panel to the sums.
-///
-/// # Safety
-/// As for a `TileKernel`; the panel begins at that step.
-#[inline(always)]
-unsafe fn add_step<V: Simd, const KIND: u8, const ROWS: usize, const VECS: usize>(
-    sums: &mut [[V; VECS]; ROWS],
-    rows: &[*const f32; ROWS],
-    step: usize,
-    panel: *const f32,
-) {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let columns: [V; VECS] = std::array::from_fn(|j| V::load(panel.add(j * V::LANES)));
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            let left = V::splat(row.add(step).read_unaligned());
-            for (sum, right) in sums.iter_mut().zip(&columns) {
-                *sum = match KIND {
-                    F32 => left.mul_add(*right, *sum),
-                    BF16 => sum.dot_bf16(left, *right),
-                    _ => sum.dot_int8(left, *right),
-                };
-            }
-        }
-    }
+    ahead: Ahead,
 }
 
 /// `ROWS` rows from `row` on by `VECS` vectors from column `column` on.
@@ -161,13 +147,23 @@ unsafe fn block<V: Simd, const KIND: u8, const ROWS: usize, const VECS: usize>(
     // SAFETY: by the promise of a `TileKernel`'s caller.
     unsafe {
         let mut sums = [[V::splat(0.0); VECS]; ROWS];
-        let (mut panel, mut ahead) = (operands.panel.add(column), operands.ahead);
+        let (mut panel, mut ahead) = (operands.panel.add(column), operands.ahead.from);
         for (segment, depth) in operands.depths.iter().enumerate() {
             let rows: [*const f32; ROWS] = std::array::from_fn(|i| *operands.rows.add(segment * TILE_ROWS + row + i));
             for step in 0..*depth {
                 prefetch_line(ahead);
-                ahead = ahead.wrapping_byte_add(operands.ahead_of_step);
-                add_step::<V, KIND, ROWS, VECS>(&mut sums, &rows, step, panel);
+                ahead = ahead.wrapping_byte_add(operands.ahead.of_step);
+                let columns: [V; VECS] = std::array::from_fn(|j| V::load(panel.add(j * V::LANES)));
+                for (sums, row) in sums.iter_mut().zip(&rows) {
+                    let left = V::splat(row.add(step).read_unaligned());
+                    for (sum, right) in sums.iter_mut().zip(&columns) {
+                        *sum = match KIND {
+                            F32 => left.mul_add(*right, *sum),
+                            BF16 => sum.dot_bf16(left, *right),
+                            _ => sum.dot_int8(left, *right),
+                        };
+                    }
+                }
                 panel = panel.add(operands.width);
             }
         }
@@ -197,15 +193,13 @@ unsafe fn tile<V: Simd, const KIND: u8, const ROWS: usize, const VECS: usize, co
 ) {
     const { assert!(TILE_ROWS.is_multiple_of(ROWS) && WIDTH.is_multiple_of(VECS * V::LANES)) };
     let blocks = WIDTH / (VECS * V::LANES) * (TILE_ROWS / ROWS);
-    let steps: usize = depths.iter().sum();
-    let ahead_of_step = ahead.bytes / (blocks * steps).max(1);
-    let mut operands =
-        Operands { rows, depths, panel, width: WIDTH, out, stride, accumulate, ahead: ahead.from, ahead_of_step };
     for column in (0..WIDTH).step_by(VECS * V::LANES) {
         for row in (0..TILE_ROWS).step_by(ROWS) {
+            let index = column / (VECS * V::LANES) * (TILE_ROWS / ROWS) + row / ROWS;
+            let ahead = ahead.part(index, blocks);
+            let operands = Operands { rows, depths, panel, width: WIDTH, out, stride, accumulate, ahead };
             // SAFETY: by the caller's promise.
             unsafe { block::<V, KIND, ROWS, VECS>(&operands, row, column) };
-            operands.ahead = operands.ahead.wrapping_byte_add(steps * ahead_of_step);
         }
     }
 }

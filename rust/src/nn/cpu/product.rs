@@ -70,13 +70,13 @@ pub unsafe fn multiply_piece(
     let (data, steps) = (piece.data(depth), &depth.steps[parts.clone()]);
     assert_eq!(data.len(), steps.iter().sum::<usize>() * width, "a depth that is not the matrix's");
     let asked_by_tile = next.len() / (rows.len() / depth.pointers());
+    let ahead = Ahead::new(next.as_ptr(), asked_by_tile, steps.iter().sum());
     for (tile, rows) in rows.chunks_exact(depth.pointers()).enumerate() {
         before(tile);
-        let ahead = Ahead::new(next.as_ptr().wrapping_add(tile * asked_by_tile), asked_by_tile);
         // SAFETY: by the caller's promise; the panel holds all steps of the piece.
         unsafe {
             let (rows, out) = (rows[parts.start * TILE_ROWS..].as_ptr(), out.add(tile * TILE_ROWS * width));
-            kernel(rows, steps, data.as_ptr(), out, width, parts.start > 0, ahead);
+            kernel(rows, steps, data.as_ptr(), out, width, parts.start > 0, ahead.skip(tile * asked_by_tile));
         }
         after(tile);
     }
