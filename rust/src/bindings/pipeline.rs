@@ -220,7 +220,7 @@ impl Pipeline {
                 return Err(Error::invalid("time_ids", "none", "both pooled and time_ids, or neither").into());
             }
         };
-        let conditions = Conditioning { embeddings, added };
+        let conditions = Conditioning::new(embeddings, added);
         self.tensor_part(py, |pipeline| pipeline.predict(&sample, timestep, &conditions))
     }
 

@@ -1,5 +1,9 @@
 //! What a denoising network is told beside the sample and the timestep.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::Tensor;
 
 use crate::error::Result;
@@ -11,6 +15,41 @@ pub struct Conditioning {
     pub embeddings: Tensor,
     /// What SDXL's network adds to the time embedding; none for others.
     pub added: Option<AddedConditioning>,
+    /// What layers have made of these embeddings.
+    pub(super) projections: Projections,
+}
+
+/// Keys and values that layers made of a text: the same at every step, and gone with the last of the conditions that they
+/// were made for.
+#[derive(Debug, Clone, Default)]
+pub struct Projections(Arc<Mutex<HashMap<LayerId, (Tensor, Tensor)>>>);
+
+/// Tells a layer from all others of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LayerId(u64);
+
+impl LayerId {
+    /// One that no other layer has.
+    pub fn next() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Self(COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Projections {
+    /// Those of `layer`, which `project` makes once.
+    ///
+    /// # Errors
+    /// Whatever `project` returns.
+    pub fn of(&self, layer: LayerId, project: impl FnOnce() -> Result<(Tensor, Tensor)>) -> Result<(Tensor, Tensor)> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(projections) = kept.get(&layer) {
+            return Ok(projections.clone());
+        }
+        let projections = project()?;
+        kept.insert(layer, projections.clone());
+        Ok(projections)
+    }
 }
 
 /// What SDXL is conditioned on beside the text (Podell et al. 2023, section 2.2): diffusers' `added_cond_kwargs`.
@@ -23,9 +62,14 @@ pub struct AddedConditioning {
 }
 
 impl Conditioning {
+    /// Conditions of text embeddings, and of what is added to the time embedding where something is.
+    pub fn new(embeddings: Tensor, added: Option<AddedConditioning>) -> Self {
+        Self { embeddings, added, projections: Projections::default() }
+    }
+
     /// Conditions of text embeddings alone.
     pub fn of_text(embeddings: Tensor) -> Self {
-        Self { embeddings, added: None }
+        Self::new(embeddings, None)
     }
 
     /// Both, in one batch: `first` before `second`.
@@ -41,7 +85,7 @@ impl Conditioning {
             }),
             _ => None,
         };
-        Ok(Self { embeddings: both(&first.embeddings, &second.embeddings)?, added })
+        Ok(Self::new(both(&first.embeddings, &second.embeddings)?, added))
     }
 
     /// The last of the batch by itself.
@@ -56,6 +100,40 @@ impl Conditioning {
                 time_ids: last(&added.time_ids)?,
             })
         });
-        Ok(Self { embeddings: last(&self.embeddings)?, added: added.transpose()? })
+        Ok(Self::new(last(&self.embeddings)?, added.transpose()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    fn zeros(rows: usize) -> Tensor {
+        Tensor::zeros((rows, 2, 3), DType::F32, &Device::Cpu).expect("zeros")
+    }
+
+    #[test]
+    fn a_layer_projects_a_text_once() {
+        let (text, layers) = (Conditioning::of_text(zeros(2)), [LayerId::next(), LayerId::next()]);
+        let again = text.clone();
+        for (index, layer) in layers.into_iter().enumerate() {
+            let made = (zeros(index + 1), zeros(index + 3));
+            let kept = text.projections.of(layer, || Ok(made.clone())).expect("projections");
+            let found = again.projections.of(layer, || panic!("projected again")).expect("projections");
+            assert_eq!((kept.0.id(), kept.1.id()), (made.0.id(), made.1.id()));
+            assert_eq!((found.0.id(), found.1.id()), (made.0.id(), made.1.id()));
+        }
+    }
+
+    #[test]
+    fn another_text_is_projected_anew() {
+        let (text, layer) = (Conditioning::of_text(zeros(2)), LayerId::next());
+        let made = text.projections.of(layer, || Ok((zeros(2), zeros(2)))).expect("projections");
+        for other in [text.last(), Conditioning::pair(&text, &text)] {
+            let other = other.expect("conditions").projections.of(layer, || Ok((zeros(1), zeros(1))));
+            assert_ne!(other.expect("projections").0.id(), made.0.id());
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! Transformer blocks of the UNet, after diffusers' `Transformer2DModel` and `BasicTransformerBlock`.
 
-use std::sync::{Mutex, PoisonError};
+use candle_core::Tensor;
 
-use candle_core::{Tensor, TensorId};
-
+use super::conditioning::{Conditioning, LayerId};
 use crate::error::Result;
 use crate::nn::{Attention, Geglu, GroupNorm, LayerNorm, Linear, Weights, to_feature_map, to_sequence};
 
@@ -28,8 +27,7 @@ struct CrossAttention {
     to_v: Linear,
     to_out: Linear,
     attention: Attention,
-    /// Keys and values of the last context: a picture's text is the same at every step.
-    last: Mutex<Option<(TensorId, Tensor, Tensor)>>,
+    id: LayerId,
 }
 
 impl CrossAttention {
@@ -40,29 +38,16 @@ impl CrossAttention {
             to_v: Linear::without_bias(&weights.pp("to_v"), context, width)?,
             to_out: Linear::new(&weights.pp("to_out.0"), width, width)?,
             attention: Attention::new(weights, heads, false),
-            last: Mutex::new(None),
+            id: LayerId::next(),
         })
     }
 
-    fn keys_and_values(&self, x: &Tensor, context: &Tensor) -> Result<(Tensor, Tensor)> {
-        let compute = || Ok((self.to_k.forward(context)?, self.to_v.forward(context)?));
-        if x.id() == context.id() {
-            return compute();
-        }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((id, k, v)) = &*last
-            && *id == context.id()
-        {
-            return Ok((k.clone(), v.clone()));
-        }
-        let (k, v) = compute()?;
-        *last = Some((context.id(), k.clone(), v.clone()));
-        Ok((k, v))
+    fn keys_and_values(&self, context: &Tensor) -> Result<(Tensor, Tensor)> {
+        Ok((self.to_k.forward(context)?, self.to_v.forward(context)?))
     }
 
-    /// The attention of `x` to `context`, added to `residual`.
-    fn forward(&self, x: &Tensor, context: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        let (k, v) = self.keys_and_values(x, context)?;
+    /// The attention of `x` to keys and values, added to `residual`.
+    fn forward(&self, x: &Tensor, (k, v): (Tensor, Tensor), residual: &Tensor) -> Result<Tensor> {
         let mixed = self.attention.forward(&self.to_q.forward(x)?, &k, &v)?;
         self.to_out.forward_add(&mixed, residual)
     }
@@ -93,10 +78,11 @@ impl BasicTransformerBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, text: &Conditioning) -> Result<Tensor> {
         let h = self.norm1.forward(x)?;
-        let x = self.attn1.forward(&h, &h, x)?;
-        let x = self.attn2.forward(&self.norm2.forward(&x)?, context, &x)?;
+        let x = self.attn1.forward(&h, self.attn1.keys_and_values(&h)?, x)?;
+        let of_text = text.projections.of(self.attn2.id, || self.attn2.keys_and_values(&text.embeddings))?;
+        let x = self.attn2.forward(&self.norm2.forward(&x)?, of_text, &x)?;
         self.ff_out.forward_add(&self.ff_in.forward(&self.norm3.forward(&x)?)?, &x)
     }
 }
@@ -124,12 +110,12 @@ impl Transformer2DModel {
         })
     }
 
-    /// (batch, channels, h, w) and text embeddings (batch, tokens, width) to (batch, channels, h, w).
-    pub fn forward(&self, x: &Tensor, context: &Tensor) -> Result<Tensor> {
+    /// (batch, channels, h, w) and a text of the same batch to (batch, channels, h, w).
+    pub fn forward(&self, x: &Tensor, text: &Conditioning) -> Result<Tensor> {
         let (_, _, height, width) = x.dims4()?;
         let mut h = self.proj_in.forward(&to_sequence(&self.norm.forward(x)?)?)?;
         for block in &self.blocks {
-            h = block.forward(&h, context)?;
+            h = block.forward(&h, text)?;
         }
         to_feature_map(&self.proj_out.forward_add(&h, &to_sequence(x)?)?, height, width)
     }

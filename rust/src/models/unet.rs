@@ -75,8 +75,7 @@ impl UNet2DConditionModel {
             time_embedding =
                 add_embedding.forward(conditions.added.as_ref(), sample.dtype())?.broadcast_add(&time_embedding)?;
         }
-        let conditions =
-            Conditions { time_embedding: &time_embedding, text_embeddings: &conditions.embeddings, cancel };
+        let conditions = Conditions { time_embedding: &time_embedding, text: conditions, cancel };
         let layers = self.up_blocks.iter().map(UpBlock::layers).sum::<usize>();
         // Each layer on the way up has the skip connection of one on the way down.
         let shallow = features.as_ref().map_or(layers, |features| features.branch() + 1);

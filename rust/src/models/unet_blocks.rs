@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
+use super::conditioning::Conditioning;
 use super::resnet::{Downsample2D, ResnetBlock2D, ResnetConfig, Upsample2D};
 use super::transformer::Transformer2DModel;
 use super::unet_config::{UNet2DConditionConfig, UNetBlockKind};
@@ -15,8 +16,7 @@ use crate::progress::CancelToken;
 pub struct Conditions<'a> {
     /// (1 or batch, width)
     pub time_embedding: &'a Tensor,
-    /// (batch, tokens, width)
-    pub text_embeddings: &'a Tensor,
+    pub text: &'a Conditioning,
     pub cancel: &'a CancelToken,
 }
 
@@ -30,7 +30,7 @@ impl Layer {
         conditions.cancel.check()?;
         let x = self.resnet.forward(inputs, Some(conditions.time_embedding))?;
         match &self.transformer {
-            Some(transformer) => transformer.forward(&x, conditions.text_embeddings),
+            Some(transformer) => transformer.forward(&x, conditions.text),
             None => Ok(x),
         }
     }

@@ -202,6 +202,6 @@ impl Embedded {
             let time_ids = Tensor::new(&[*sizes], pooled.device())?.to_dtype(DType::F32)?;
             Ok::<_, candle_core::Error>(AddedConditioning { pooled: pooled.clone(), time_ids })
         });
-        Ok(Conditioning { embeddings: self.embeddings.clone(), added: added.transpose()? })
+        Ok(Conditioning::new(self.embeddings.clone(), added.transpose()?))
     }
 }

@@ -157,6 +157,8 @@ impl Pipeline {
         for (image, drawing) in drawings.into_iter().enumerate() {
             latents.push(self.denoise(params, drawing, &conditions, (image, tiled), &mut clock)?);
         }
+        // What layers made of the text goes before the decoder takes the most memory.
+        drop(conditions);
         clock.finish(Phase::Denoise)?;
         let mut images = Vec::with_capacity(latents.len());
         for (image, latents) in latents.iter().enumerate() {
@@ -253,7 +255,7 @@ impl Pipeline {
             let time_ids = added.time_ids.to_device(&self.device)?.to_dtype(DType::F32)?;
             Ok::<_, Error>(AddedConditioning { pooled: self.bring(&added.pooled)?, time_ids })
         });
-        let conditions = Conditioning { embeddings: self.bring(&conditions.embeddings)?, added: added.transpose()? };
+        let conditions = Conditioning::new(self.bring(&conditions.embeddings)?, added.transpose()?);
         self.threads.run(|| self.give(&self.unet.predict(&sample, timestep, &conditions, &CancelToken::new())?))
     }
 

@@ -25,13 +25,11 @@ pub fn assert_finite(tensor: &Tensor, shape: &[usize]) {
 
 /// What the network takes beside a sample.
 fn conditions(config: &UNet2DConditionConfig, batch: usize, tokens: usize) -> Conditioning {
-    Conditioning {
-        embeddings: random(&[batch, tokens, config.cross_attention_dim]),
-        added: config.addition_embed.map(|added| AddedConditioning {
-            pooled: random(&[batch, added.pooled_width()]),
-            time_ids: random(&[batch, 6]),
-        }),
-    }
+    let added = config.addition_embed.map(|added| AddedConditioning {
+        pooled: random(&[batch, added.pooled_width()]),
+        time_ids: random(&[batch, 6]),
+    });
+    Conditioning::new(random(&[batch, tokens, config.cross_attention_dim]), added)
 }
 
 /// Blocks with and without attention in any order, heads, layers and transformer layers a level, linear projections or
