@@ -114,7 +114,7 @@ multiversion! {
 
 /// Where the rows of the left matrix come from.
 pub trait RowSource: Sync {
-    /// Appends the pointers of the rows `rows`, tile by tile as [`multiply_panel`] reads them, to `table`.
+    /// Appends the pointers of the rows `rows`, tile by tile as [`multiply_piece`] reads them, to `table`.
     ///
     /// The pointers may lead into `scratch`. A tile that the rows do not fill repeats its last row. Where rows are
     /// quantised, what each is to be multiplied by is returned, else nothing.
