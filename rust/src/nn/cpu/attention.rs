@@ -177,7 +177,7 @@ impl Operands<'_> {
     /// The queries are the head's, and nobody else writes what becomes of them.
     unsafe fn attend(&self, head: usize, offset: usize, queries: Range<usize>) {
         let (_, keys, dim) = self.sizes;
-        let (set, factor) = (InstructionSet::best(), std::f32::consts::LOG2_E / (dim as f32).sqrt());
+        let (set, factor) = (InstructionSet::best(), 1.0 / (dim as f32).sqrt());
         let steps = self.products.steps(dim);
         let of_panel = dim.next_multiple_of(TILE_ROWS) * PANEL;
         let panels: Vec<_> =

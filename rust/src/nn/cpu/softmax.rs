@@ -2,7 +2,7 @@
 
 use super::dispatch::vectorised;
 use super::kernel::{PANEL, Products};
-use super::simd::{EXP2, EXP2_FOR_BF16, Simd, exp2};
+use super::simd::{Simd, exp, exp2_for_bf16};
 
 /// Keys whose scores are held at a time: with a panel of queries they stay in the first-level cache.
 pub const KEYS: usize = 128;
@@ -45,12 +45,18 @@ impl Scores {
     }
 }
 
-/// e to the power of what a score is above `most`, in units of `scale`.
+/// e to the power of what a score is above `most`, times 1 / sqrt(d). In f32 the distance meets no rounded logarithm: where
+/// scores lie far apart, that would be 1e-5 of a weight.
 #[inline(always)]
 unsafe fn exponential<V: Simd>(score: V, most: V, scale: V, products: Products) -> V {
     let x = score.sub(most).mul(scale);
     // SAFETY: a value proves that the machine has the instructions.
-    unsafe { if products == Products::F32 { exp2(x, &EXP2) } else { exp2(x, &EXP2_FOR_BF16) } }
+    unsafe {
+        match products {
+            Products::F32 => exp(x),
+            Products::Bf16 | Products::Int8 => exp2_for_bf16(x.mul(V::splat(std::f32::consts::LOG2_E))),
+        }
+    }
 }
 
 /// Stores the weights of two keys in rows of `width`, as what is multiplied.
@@ -86,7 +92,7 @@ vectorised! {
                     odd = odd.max(V::load(scores.add((2 * pair - 1) * width)));
                 }
                 let most = before.max(even.max(odd));
-                let keep = exp2(before.sub(most).mul(scale), &EXP2);
+                let keep = exp(before.sub(most).mul(scale));
                 let (mut even, mut odd) = (V::splat(0.0), V::splat(0.0));
                 for key in (0..keys / 2 * 2).step_by(2) {
                     let first = exponential(V::load(scores.add(key * width)), most, scale, products);

@@ -82,33 +82,46 @@ fn dot_bf16_by_f32<V: Simd>(sum: V, a: V, b: V) -> V {
     a.second_bf16().mul_add(b.second_bf16(), first)
 }
 
-/// What [`exp2`] needs to be exact to 0.7 ulp: the polynomial of degree 6 whose relative error is the least of those that
-/// are 1 at 0, the highest power first.
-pub const EXP2: [f32; 6] =
-    [1.535_336e-4, 1.339_887_5e-3, 9.618_437e-3, 5.550_332_4e-2, 0.240_226_48, std::f32::consts::LN_2];
-
-/// The same of degree 3, to 1.1e-4: finer than bf16 can tell.
-pub const EXP2_FOR_BF16: [f32; 3] = [0.055_008_937, 0.242_210_97, 0.693_282_9];
-
-/// 2^x for x up to 127. Underflow ends at 2^-126.
+/// e^x to about 1 ulp, by the polynomial of Cephes' `expf`. Underflow ends at e^-87, overflow at e^88.
 ///
 /// # Safety
 /// The machine has the vector's instructions.
 #[inline(always)]
-pub unsafe fn exp2<V: Simd, const DEGREE: usize>(x: V, coefficients: &[f32; DEGREE]) -> V {
+pub unsafe fn exp<V: Simd>(x: V) -> V {
     // SAFETY: by the caller's promise.
     unsafe {
         // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
         let round = V::splat(12_582_912.0);
         // In this order, what is no number stays none.
+        let x = V::splat(-87.0).max(x);
+        let n = x.mul_add(V::splat(std::f32::consts::LOG2_E), round).sub(round);
+        let r = n.mul_add(V::splat(2.121_944_4e-4), n.mul_add(V::splat(-0.693_359_4), x));
+        let mut p = V::splat(1.987_569_2e-4);
+        for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0] {
+            p = p.mul_add(r, V::splat(coefficient));
+        }
+        p.scale(n)
+    }
+}
+
+/// 2^x to 1.1e-4, by the polynomial of degree 3 whose relative error is the least of those that are 1 at 0: finer than bf16
+/// can tell. Underflow ends at 2^-126.
+///
+/// # Safety
+/// The machine has the vector's instructions.
+#[inline(always)]
+pub unsafe fn exp2_for_bf16<V: Simd>(x: V) -> V {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let round = V::splat(12_582_912.0);
         let x = V::splat(-126.0).max(x);
         let n = x.add(round).sub(round);
         let f = x.sub(n);
-        let mut p = V::splat(coefficients[0]);
-        for coefficient in &coefficients[1..] {
-            p = p.mul_add(f, V::splat(*coefficient));
+        let mut p = V::splat(0.055_008_937);
+        for coefficient in [0.242_210_97, 0.693_282_9, 1.0] {
+            p = p.mul_add(f, V::splat(coefficient));
         }
-        p.mul_add(f, V::splat(1.0)).scale(n)
+        p.scale(n)
     }
 }
 
