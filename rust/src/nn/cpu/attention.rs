@@ -119,15 +119,14 @@ impl Attention {
                 unsafe {
                     round(products, &k[position.clone()], to_keys.at((head * keys + key) * of_key));
                     round(products, &v[position], rounded.as_mut_ptr());
-                    let to = to_values.at((head * blocks + block / KEYS) * dim * of_block);
-                    scatter(products, &rounded, dim, to, of_block, key - block);
+                    scatter(products, &rounded, dim, to_values.at(task * dim * of_block), of_block, key - block);
                 }
             }
             if products.per_step() > 1 && keys % 2 == 1 && block + KEYS >= keys {
                 // SAFETY: as above; what a step has beyond the last key meets no weight, but must be a number.
                 unsafe {
-                    let to = to_values.at((head * blocks + block / KEYS) * dim * of_block);
-                    scatter(products, &vec![0.0; of_key], dim, to, of_block, keys - block);
+                    let zeros = vec![0.0; of_key];
+                    scatter(products, &zeros, dim, to_values.at(task * dim * of_block), of_block, keys - block);
                 }
             }
         });

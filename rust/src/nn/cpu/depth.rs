@@ -74,14 +74,14 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Calls `work` with the pieces, each with what the next one reads.
+/// Calls `work` with the pieces, each with its number and what the next one reads.
 pub fn with_next<'a>(
     depth: &Depth,
     pieces: impl Iterator<Item = Piece<'a>>,
-    mut work: impl FnMut(Piece<'a>, &'a [f32]),
+    mut work: impl FnMut(usize, Piece<'a>, &'a [f32]),
 ) {
-    let mut pieces = pieces.peekable();
-    while let Some(piece) = pieces.next() {
-        work(piece, pieces.peek().map_or(&[], |next| next.data(depth)));
+    let mut pieces = pieces.enumerate().peekable();
+    while let Some((number, piece)) = pieces.next() {
+        work(number, piece, pieces.peek().map_or(&[], |(_, next)| next.data(depth)));
     }
 }

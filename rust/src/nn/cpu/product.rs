@@ -241,9 +241,8 @@ pub unsafe fn multiply<const N: usize>(
                 };
                 (0..depth.chunks.len()).flat_map(of_chunk)
             });
-            let mut index = 0;
-            with_next(depth, pieces, |piece, next| {
-                let Piece { panel, chunk, .. } = piece;
+            with_next(depth, pieces, |number, piece, next| {
+                let (Piece { panel, chunk, .. }, index) = (piece, number % N);
                 let (columns, width) = (panel * PANEL..panel * PANEL + first.valid(panel), first.width(panel));
                 let is_last = chunk + 1 == depth.chunks.len() && index + 1 == N;
                 let before = |tile| {
@@ -270,7 +269,6 @@ pub unsafe fn multiply<const N: usize>(
                 unsafe {
                     multiply_piece(set, depth, (piece, next), &table, of_panel(panel, index), before, after);
                 }
-                index = (index + 1) % N;
             });
         });
     });

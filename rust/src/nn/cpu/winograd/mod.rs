@@ -230,17 +230,16 @@ impl Winograd {
                 let of_position = move |matrix| self.depth.chunks().map(move |chunk| Piece { matrix, panel, chunk });
                 self.positions.iter().flat_map(of_position)
             });
-            let mut count = 0;
-            with_next(&self.depth, pieces, |piece, next| {
-                let position = count / self.depth.chunks().len() % (IN * IN);
+            let chunks = self.depth.chunks().len();
+            with_next(&self.depth, pieces, |number, piece, next| {
+                let position = number / chunks % (IN * IN);
                 let rows_of_position = &table[position * of_position..(position + 1) * of_position];
                 // SAFETY: the table's pointers are good for the depth, the sums for all positions and rows.
                 unsafe {
                     let out = out.add(position * of_sums);
                     multiply_piece(set, &self.depth, (piece, next), rows_of_position, out, |_| (), |_| ());
                 }
-                count += 1;
-                if count % (self.depth.chunks().len() * IN * IN) != 0 {
+                if (number + 1) % (chunks * IN * IN) != 0 {
                     return;
                 }
                 let (width, first) = (self.positions[0].width(piece.panel), piece.panel * PANEL);
