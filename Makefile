@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALLED := $(VENV)/.installed
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE $(shell find rust/src python -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test test-rust test-python check format goldens parity bench clean
+.PHONY: demo test test-rust test-python test-arm check format goldens parity bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/sd-rbee generate "a robot" --seed 7 -o a-robot.png
@@ -18,6 +18,16 @@ test-rust:
 
 test-python: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# Arm's kernels on another processor, under qemu.
+ARM := aarch64-unknown-linux-gnu
+test-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
+test-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := qemu-aarch64-static -cpu max -L /usr/aarch64-linux-gnu
+test-arm:
+	for set in portable neon neon-dotprod neon-bf16; do \
+		SD_RBEE_CPU=$$set cargo test --release --locked --target $(ARM) --test integration -- \
+			kernels:: --skip kernels::instruction_sets || exit 1; \
+	done
 
 check: $(VENV)/.check
 	cargo fmt --check

@@ -1,6 +1,7 @@
-//! What each part of a guided step and of a decode costs: `cargo run --release --example costs [f32|bf16] [seconds]`.
+//! What each part of a guided step and of a decode costs:
+//! `cargo run --release --example costs [f32|bf16] [v1-5|v2-1|xl] [seconds]`.
 //!
-//! Times every kernel by itself at every shape that Stable Diffusion 1.5 has it in, so many seconds each, and multiplies
+//! Times every kernel by itself at every shape that the model has it in at 512 x 512, so many seconds each, and multiplies
 //! by the number of calls. The last line has the whole network in one piece, with random weights: where it is slower than
 //! the sum, the weights and activations come from farther away than those of a kernel that is called again and again.
 
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use sd_rbee::allocator::Recycling;
 use sd_rbee::family::{Published, StableDiffusion};
-use sd_rbee::models::{AutoencoderConfig, AutoencoderKlConfig, Conditioning, UNetBlockKind, UNetMidKind};
+use sd_rbee::models::{
+    AddedConditioning, AutoencoderConfig, AutoencoderKlConfig, Conditioning, TextTimeConfig, UNetBlockKind, UNetMidKind,
+};
 use sd_rbee::nn::cpu::{
     Attention, Conv2d, Conv2dExtras, Conv2dGeometry, Geglu, GroupNorm, LayerNorm, Linear, Method, Products, peak_flops,
 };
@@ -24,6 +27,8 @@ static ALLOCATOR: Recycling<std::alloc::System> = Recycling::new(std::alloc::Sys
 /// A guided step is a batch of two.
 const GUIDED: usize = 2;
 const WINDOW: usize = 77;
+/// Of the latents.
+const SIDE: usize = 64;
 
 /// A kernel at a shape; the feature maps are square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,29 +81,32 @@ impl Walk {
         }
     }
 
-    fn transformer(&mut self, side: usize, width: usize, context: usize, heads: usize) {
+    fn transformer(&mut self, side: usize, width: usize, heads: usize, layers: usize) {
         let positions = side * side;
         self.group_norm(side, width);
-        // In and out; queries, keys, values and what follows them; queries and what follows them.
-        (0..2 + 4 + 2).for_each(|_| self.linear(positions, width, width));
-        (0..2).for_each(|_| self.linear(WINDOW, context, width));
-        self.attention(positions, positions, width, heads);
-        self.attention(positions, WINDOW, width, heads);
-        (0..3).for_each(|_| self.add(Kernel::LayerNorm { rows: self.batch * positions, width }));
-        self.add(Kernel::Geglu { rows: self.batch * positions, width });
-        self.linear(positions, 4 * width, width);
+        // In and out.
+        (0..2).for_each(|_| self.linear(positions, width, width));
+        for _ in 0..layers {
+            // Queries, keys, values and what follows them; queries and what follows them.
+            (0..4 + 2).for_each(|_| self.linear(positions, width, width));
+            self.attention(positions, positions, width, heads);
+            self.attention(positions, WINDOW, width, heads);
+            (0..3).for_each(|_| self.add(Kernel::LayerNorm { rows: self.batch * positions, width }));
+            self.add(Kernel::Geglu { rows: self.batch * positions, width });
+            self.linear(positions, 4 * width, width);
+        }
     }
 }
 
 fn unet(model: &StableDiffusion) -> Calls {
     let (config, mut walk) = (&model.unet, Walk { batch: GUIDED, calls: Calls::new() });
     let (channels, last) = (&config.block_out_channels, config.block_out_channels.len() - 1);
-    let side = |level: usize| config.sample_size >> level;
+    let side = |level: usize| SIDE >> level;
     let layer = |walk: &mut Walk, kind, level: usize, inputs| {
         walk.resnet(side(level), inputs, channels[level]);
         if kind == UNetBlockKind::CrossAttention {
-            let heads = config.num_attention_heads[level];
-            walk.transformer(side(level), channels[level], config.cross_attention_dim, heads);
+            let (heads, layers) = (config.num_attention_heads[level], config.transformer_layers_per_block[level]);
+            walk.transformer(side(level), channels[level], heads, layers);
         }
     };
     walk.conv(side(0), config.in_channels, channels[0], 1, false);
@@ -131,10 +139,10 @@ fn unet(model: &StableDiffusion) -> Calls {
     walk.calls
 }
 
-fn decoder(model: &StableDiffusion, config: &AutoencoderKlConfig) -> Calls {
+fn decoder(config: &AutoencoderKlConfig) -> Calls {
     let mut walk = Walk { batch: 1, calls: Calls::new() };
     let channels = &config.block_out_channels;
-    let (mut side, mut inputs) = (model.unet.sample_size, channels[channels.len() - 1]);
+    let (mut side, mut inputs) = (SIDE, channels[channels.len() - 1]);
     walk.conv(side, config.latent_channels, inputs, 1, false);
     (0..2).for_each(|_| walk.resnet(side, inputs, inputs));
     walk.group_norm(side, inputs);
@@ -276,27 +284,29 @@ fn report(name: &str, calls: &Calls, products: Products, time: Duration, peak: f
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let dtype = arguments.first().map_or("bf16", String::as_str);
-    let time = Duration::from_secs_f64(arguments.get(1).and_then(|seconds| seconds.parse().ok()).unwrap_or(0.1));
+    let mut arguments = std::env::args().skip(1);
+    let dtype = arguments.next().unwrap_or_else(|| "bf16".into());
+    let shape: Published = arguments.next().as_deref().unwrap_or("v1-5").parse().expect("a model");
+    let time = Duration::from_secs_f64(arguments.next().map_or(0.1, |seconds| seconds.parse().expect("seconds")));
     let products = if dtype == "f32" { Products::F32 } else { Products::Bf16 };
     let threads = Threads::new(None).expect("threads");
-    let model = Published::V1_5.model().expect("a model");
-    let pipeline = Pipeline::random(Published::V1_5, "cpu", dtype, None).expect("a pipeline");
+    let model = shape.model().expect("a model");
+    let pipeline = Pipeline::random(shape, "cpu", &dtype, None).expect("a pipeline");
     let AutoencoderConfig::Kl(vae) = &model.vae else { panic!("the published VAE is an AutoencoderKL") };
-    let side = model.unet.sample_size;
-    let sample = Tensor::ones((GUIDED, model.unet.in_channels, side, side), DType::F32, &Device::Cpu).expect("latents");
+    let sample = input(&[GUIDED, model.unet.in_channels, SIDE, SIDE]);
     let latents = sample.narrow(0, 0, 1).expect("latents");
-    let embeddings =
-        Tensor::ones((GUIDED, WINDOW, model.unet.cross_attention_dim), DType::F32, &Device::Cpu).expect("embeddings");
-    let conditions = Conditioning::of_text(embeddings);
+    let added = model.unet.addition_embed.map(|added| AddedConditioning {
+        pooled: input(&[GUIDED, added.pooled_width()]),
+        time_ids: input(&[GUIDED, TextTimeConfig::SIZES]),
+    });
+    let conditions = Conditioning::new(input(&[GUIDED, WINDOW, model.unet.cross_attention_dim]), added);
     threads.run(|| {
         let peak = peak_flops(products, Duration::from_millis(500));
         println!("{dtype}, {} threads, peak {:.0} GFLOP/s", threads.count(), peak / 1e9);
         report("guided step", &unet(&model), products, time, peak, || {
             pipeline.predict(&sample, 500.0, &conditions).expect("a prediction");
         });
-        report("decode", &decoder(&model, vae), products, time, peak, || {
+        report("decode", &decoder(vae), products, time, peak, || {
             pipeline.vae_decode(&latents, false).expect("pixels");
         });
     });

@@ -36,7 +36,13 @@ pub fn cpu_features() -> Vec<&'static str> {
     #[cfg(target_arch = "aarch64")]
     let all = {
         use std::arch::is_aarch64_feature_detected as has;
-        [("neon", has!("neon")), ("fp16", has!("fp16")), ("dotprod", has!("dotprod")), ("bf16", has!("bf16"))]
+        [
+            ("neon", has!("neon")),
+            ("fp16", has!("fp16")),
+            ("dotprod", has!("dotprod")),
+            ("i8mm", has!("i8mm")),
+            ("bf16", has!("bf16")),
+        ]
     };
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let all: [(&str, bool); 0] = [];

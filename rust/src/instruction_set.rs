@@ -12,14 +12,28 @@ pub const VARIABLE: &str = "SD_RBEE_CPU";
 pub struct InstructionSet(Level);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only x86-64 has more than its baseline here"))]
 enum Level {
     Portable,
     Avx2,
     Avx512,
     Avx512Vnni,
     Avx512Bf16,
+    Neon,
+    NeonDotprod,
+    NeonBf16,
 }
+
+/// From the first to the last that may be the best.
+const LEVELS: [Level; 8] = [
+    Level::Portable,
+    Level::Avx2,
+    Level::Avx512,
+    Level::Avx512Vnni,
+    Level::Avx512Bf16,
+    Level::Neon,
+    Level::NeonDotprod,
+    Level::NeonBf16,
+];
 
 impl InstructionSet {
     /// The one that [`VARIABLE`] names, else the best that this machine has.
@@ -55,11 +69,11 @@ impl InstructionSet {
 
     /// All that this machine has, the best last.
     pub fn all() -> Vec<Self> {
-        let levels = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Vnni, Level::Avx512Bf16];
-        levels.into_iter().filter(|level| level.is_present()).map(Self).collect()
+        LEVELS.into_iter().filter(|level| level.is_present()).map(Self).collect()
     }
 
-    /// `portable`, `avx2`, `avx512`, `avx512-vnni` or `avx512-bf16`.
+    /// `portable`; on x86-64 also `avx2`, `avx512`, `avx512-vnni` or `avx512-bf16`; on arm `neon`, `neon-dotprod` or
+    /// `neon-bf16`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Portable => "portable",
@@ -67,12 +81,15 @@ impl InstructionSet {
             Level::Avx512 => "avx512",
             Level::Avx512Vnni => "avx512-vnni",
             Level::Avx512Bf16 => "avx512-bf16",
+            Level::Neon => "neon",
+            Level::NeonDotprod => "neon-dotprod",
+            Level::NeonBf16 => "neon-bf16",
         }
     }
 
-    /// Whether AVX-512 BF16 may be used, and VNNI: products of bf16 are then faster than those of f32.
+    /// Whether products of bf16 are faster than those of f32: AVX-512 BF16 may be used, and VNNI; on arm BF16, and I8MM.
     pub fn has_bf16(self) -> bool {
-        self.0 == Level::Avx512Bf16
+        matches!(self.0, Level::Avx512Bf16 | Level::NeonBf16)
     }
 
     /// Whether AVX-512 VNNI may be used: products of int8 are then faster than those of f32 and bf16.
@@ -89,6 +106,16 @@ impl InstructionSet {
     pub fn is_avx2(self) -> bool {
         self.0 == Level::Avx2
     }
+
+    /// Whether NEON may be used.
+    pub fn is_neon(self) -> bool {
+        matches!(self.0, Level::Neon | Level::NeonDotprod | Level::NeonBf16)
+    }
+
+    /// Whether arm's dot products of int8 may be used.
+    pub fn has_dotprod(self) -> bool {
+        matches!(self.0, Level::NeonDotprod | Level::NeonBf16)
+    }
 }
 
 impl Level {
@@ -103,10 +130,23 @@ impl Level {
             Self::Avx512Vnni => Self::Avx512.is_present() && has!("avx512vnni"),
             // Intel's processors take twice as long for an instruction of BF16 as for the two of f32 that do the same.
             Self::Avx512Bf16 => Self::Avx512Vnni.is_present() && has!("avx512bf16") && !is_by_intel(),
+            Self::Neon | Self::NeonDotprod | Self::NeonBf16 => false,
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn is_present(self) -> bool {
+        use std::arch::is_aarch64_feature_detected as has;
+        match self {
+            Self::Portable => true,
+            Self::Neon => has!("neon"),
+            Self::NeonDotprod => Self::Neon.is_present() && has!("dotprod"),
+            Self::NeonBf16 => Self::NeonDotprod.is_present() && has!("bf16") && has!("i8mm"),
+            Self::Avx2 | Self::Avx512 | Self::Avx512Vnni | Self::Avx512Bf16 => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_present(self) -> bool {
         self == Self::Portable
     }

@@ -116,8 +116,13 @@ fn large_scores_neither_overflow_nor_lose_their_order() {
             let v_values = as_multiplied(products, &v_values);
             let (q, k) = ((&q * 1e18).expect("large"), (&k * 1e18).expect("large"));
             let got = of(products, 1, false).forward(&q, &k, &v).expect("attention");
+            // Arm's products of bf16 round their sums to odd, so that the least addend is felt in the last bit.
+            let is_odd = cfg!(target_arch = "aarch64") && products == Products::Bf16;
+            let bound = if is_odd { f64::from(f32::EPSILON) } else { 0.0 };
             for row in values(&got).chunks(4) {
-                let is_value = |value: &[f64]| value.iter().zip(row).all(|(value, got)| *value == f64::from(*got));
+                let is_value = |value: &[f64]| {
+                    value.iter().zip(row).all(|(value, got)| (value - f64::from(*got)).abs() <= bound * value.abs())
+                };
                 assert!(v_values.chunks(4).any(is_value), "{products:?}: {row:?} is no value");
             }
         }

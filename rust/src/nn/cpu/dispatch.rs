@@ -79,6 +79,13 @@ macro_rules! vectorised {
                 unsafe { body::<$crate::nn::cpu::simd::Avx2>($($arg),*) }
             }
 
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "bf16")]
+            unsafe fn neon_bf16($($arg: $ty),*) $(-> $out)? {
+                // SAFETY: by the caller's promise.
+                unsafe { body::<$crate::nn::cpu::simd::Neon<true>>($($arg),*) }
+            }
+
             // SAFETY: by the caller's promise; an `InstructionSet` is only made where its instructions were found.
             unsafe {
                 #[cfg(target_arch = "x86_64")]
@@ -91,6 +98,15 @@ macro_rules! vectorised {
                     }
                     if set.is_avx2() {
                         return avx2($($arg),*);
+                    }
+                }
+                #[cfg(target_arch = "aarch64")]
+                {
+                    if set.has_bf16() {
+                        return neon_bf16($($arg),*);
+                    }
+                    if set.is_neon() {
+                        return body::<$crate::nn::cpu::simd::Neon<false>>($($arg),*);
                     }
                 }
                 body::<$crate::nn::cpu::simd::Portable>($($arg),*)

@@ -180,17 +180,20 @@ pub struct Destination {
 impl Destination {
     /// Asks for what some rows' columns lie in, to be written soon: lines come from memory before they are written.
     fn expect(self, rows: Range<usize>, columns: Range<usize>) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         for row in rows {
             for column in columns.clone().step_by(LINE) {
                 // SAFETY: a hint, which does nothing where there is no such instruction.
                 unsafe {
                     let line = self.rows.at(row * self.stride + column);
+                    #[cfg(target_arch = "x86_64")]
                     std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+                    #[cfg(target_arch = "aarch64")]
+                    std::arch::asm!("prfm pstl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
                 }
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let _ = (rows, columns);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Dot, Simd};
 
 /// Eight lanes, with AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -70,31 +70,6 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn first_bf16(self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(self.0))) })
-    }
-
-    #[inline(always)]
-    fn second_bf16(self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm256_and_ps(self.0, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32))) })
-    }
-
-    #[inline(always)]
-    fn dot_int8(self, a: Self, b: Self) -> Self {
-        // SAFETY: as above. Sums of two products of u8 and i8 do not fit 16 bits, so even and odd bytes go apart.
-        unsafe {
-            let (a, b) = (_mm256_castps_si256(a.0), _mm256_castps_si256(b.0));
-            let even_a = _mm256_and_si256(a, _mm256_set1_epi16(0xff));
-            let even_b = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b));
-            let (odd_a, odd_b) = (_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
-            let even = _mm256_add_epi32(_mm256_castps_si256(self.0), _mm256_madd_epi16(even_a, even_b));
-            Self(_mm256_castsi256_ps(_mm256_add_epi32(even, _mm256_madd_epi16(odd_a, odd_b))))
-        }
-    }
-
-    #[inline(always)]
     fn add_int(self, other: Self) -> Self {
         // SAFETY: as above.
         unsafe {
@@ -119,6 +94,33 @@ unsafe impl Simd for Avx2 {
             let bits = self.bf16_bits();
             let packed = _mm_packus_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256::<1>(bits));
             _mm_storeu_si128(to.cast(), packed);
+        }
+    }
+}
+
+impl Dot for Avx2 {
+    #[inline(always)]
+    fn first_bf16(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(self.0))) })
+    }
+
+    #[inline(always)]
+    fn second_bf16(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_and_ps(self.0, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32))) })
+    }
+
+    #[inline(always)]
+    fn dot_int8(self, a: Self, b: Self) -> Self {
+        // SAFETY: as above. Sums of two products of u8 and i8 do not fit 16 bits, so even and odd bytes go apart.
+        unsafe {
+            let (a, b) = (_mm256_castps_si256(a.0), _mm256_castps_si256(b.0));
+            let even_a = _mm256_and_si256(a, _mm256_set1_epi16(0xff));
+            let even_b = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b));
+            let (odd_a, odd_b) = (_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
+            let even = _mm256_add_epi32(_mm256_castps_si256(self.0), _mm256_madd_epi16(even_a, even_b));
+            Self(_mm256_castsi256_ps(_mm256_add_epi32(even, _mm256_madd_epi16(odd_a, odd_b))))
         }
     }
 }

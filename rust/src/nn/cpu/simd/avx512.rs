@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Simd, dot_bf16_by_f32};
+use super::{Dot, Simd, dot_bf16_by_f32};
 
 /// Sixteen lanes, with AVX-512 F, VL, DQ and BW, and with VNNI and BF16 where it says so.
 #[derive(Clone, Copy)]
@@ -67,6 +67,37 @@ unsafe impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     }
 
     #[inline(always)]
+    fn add_int(self, other: Self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let sum = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_castps_si512(other.0));
+            Self(_mm512_castsi512_ps(sum))
+        }
+    }
+
+    #[inline(always)]
+    fn pair_bf16(self, second: Self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let second = _mm512_slli_epi32::<16>(second.bf16_bits());
+            Self(_mm512_castsi512_ps(_mm512_or_si512(self.bf16_bits(), second)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16) {
+        // SAFETY: as for `dot_bf16`, and by the caller's promise.
+        unsafe {
+            if BF16 {
+                return to.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(self.0));
+            }
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(self.bf16_bits()));
+        }
+    }
+}
+
+impl<const VNNI: bool, const BF16: bool> Dot for Avx512<VNNI, BF16> {
+    #[inline(always)]
     fn dot_bf16(self, a: Self, b: Self) -> Self {
         if !BF16 {
             return dot_bf16_by_f32(self, a, b);
@@ -104,35 +135,6 @@ unsafe impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
             let (odd_a, odd_b) = (_mm512_srli_epi16::<8>(a), _mm512_srai_epi16::<8>(b));
             let even = _mm512_add_epi32(sum, _mm512_madd_epi16(even_a, even_b));
             Self(_mm512_castsi512_ps(_mm512_add_epi32(even, _mm512_madd_epi16(odd_a, odd_b))))
-        }
-    }
-
-    #[inline(always)]
-    fn add_int(self, other: Self) -> Self {
-        // SAFETY: as above.
-        unsafe {
-            let sum = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_castps_si512(other.0));
-            Self(_mm512_castsi512_ps(sum))
-        }
-    }
-
-    #[inline(always)]
-    fn pair_bf16(self, second: Self) -> Self {
-        // SAFETY: as above.
-        unsafe {
-            let second = _mm512_slli_epi32::<16>(second.bf16_bits());
-            Self(_mm512_castsi512_ps(_mm512_or_si512(self.bf16_bits(), second)))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut u16) {
-        // SAFETY: as for `dot_bf16`, and by the caller's promise.
-        unsafe {
-            if BF16 {
-                return to.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(self.0));
-            }
-            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(self.bf16_bits()));
         }
     }
 }

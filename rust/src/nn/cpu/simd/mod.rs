@@ -4,12 +4,16 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use portable::Portable;
 
 /// A vector of [`Simd::LANES`] f32.
@@ -42,25 +46,11 @@ pub unsafe trait Simd: Copy {
     /// `self * factor + addend`, rounded once where the instructions can.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
 
+    /// The larger; `other` where one is no number.
     fn max(self, other: Self) -> Self;
 
     /// 2^n for whole numbers n in -126..=127, times `self`.
     fn scale(self, n: Self) -> Self;
-
-    /// `self + a.0 * b.0 + a.1 * b.1` for pairs of bf16 in each lane.
-    #[inline(always)]
-    fn dot_bf16(self, a: Self, b: Self) -> Self {
-        dot_bf16_by_f32(self, a, b)
-    }
-
-    /// The first of a pair of bf16 in each lane.
-    fn first_bf16(self) -> Self;
-
-    /// The second of a pair of bf16 in each lane.
-    fn second_bf16(self) -> Self;
-
-    /// `self + a.0 * b.0 + … + a.3 * b.3` in whole numbers, for quadruples of u8 and i8 in each lane.
-    fn dot_int8(self, a: Self, b: Self) -> Self;
 
     /// The sum of lanes that are whole numbers.
     fn add_int(self, other: Self) -> Self;
@@ -75,9 +65,27 @@ pub unsafe trait Simd: Copy {
     unsafe fn store_bf16(self, to: *mut u16);
 }
 
-/// [`Simd::dot_bf16`] where there is no instruction for it.
+/// A vector whose lanes are steps of products: each a number, a pair of bf16, or four bytes.
+pub trait Dot: Simd {
+    /// `self + a.0 * b.0 + a.1 * b.1` for pairs of bf16 in each lane.
+    #[inline(always)]
+    fn dot_bf16(self, a: Self, b: Self) -> Self {
+        dot_bf16_by_f32(self, a, b)
+    }
+
+    /// The first of a pair of bf16 in each lane.
+    fn first_bf16(self) -> Self;
+
+    /// The second of a pair of bf16 in each lane.
+    fn second_bf16(self) -> Self;
+
+    /// `self + a.0 * b.0 + … + a.3 * b.3` in whole numbers, for quadruples of u8 and i8 in each lane.
+    fn dot_int8(self, a: Self, b: Self) -> Self;
+}
+
+/// [`Dot::dot_bf16`] where there is no instruction for it.
 #[inline(always)]
-fn dot_bf16_by_f32<V: Simd>(sum: V, a: V, b: V) -> V {
+fn dot_bf16_by_f32<V: Dot>(sum: V, a: V, b: V) -> V {
     let first = a.first_bf16().mul_add(b.first_bf16(), sum);
     a.second_bf16().mul_add(b.second_bf16(), first)
 }

@@ -1,6 +1,6 @@
 //! Vectors in plain code.
 
-use super::{Simd, to_bf16};
+use super::{Dot, Simd, to_bf16};
 
 /// Four lanes in plain code, which compilers turn into SSE2 or NEON.
 #[derive(Clone, Copy)]
@@ -70,6 +70,24 @@ unsafe impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn add_int(self, other: Self) -> Self {
+        self.zip(other, |a, b| f32::from_bits(a.to_bits().wrapping_add(b.to_bits())))
+    }
+
+    #[inline(always)]
+    fn pair_bf16(self, second: Self) -> Self {
+        self.zip(second, |first, second| f32::from_bits(u32::from(to_bf16(first)) | u32::from(to_bf16(second)) << 16))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16) {
+        // SAFETY: by the caller's promise.
+        unsafe { to.cast::<[u16; 4]>().write_unaligned(self.0.map(to_bf16)) };
+    }
+}
+
+impl Dot for Portable {
+    #[inline(always)]
     fn first_bf16(self) -> Self {
         Self(self.0.map(|lane| f32::from_bits(lane.to_bits() << 16)))
     }
@@ -88,21 +106,5 @@ unsafe impl Simd for Portable {
             }
         }
         Self(sums.map(|sum| f32::from_bits(sum as u32)))
-    }
-
-    #[inline(always)]
-    fn add_int(self, other: Self) -> Self {
-        self.zip(other, |a, b| f32::from_bits(a.to_bits().wrapping_add(b.to_bits())))
-    }
-
-    #[inline(always)]
-    fn pair_bf16(self, second: Self) -> Self {
-        self.zip(second, |first, second| f32::from_bits(u32::from(to_bf16(first)) | u32::from(to_bf16(second)) << 16))
-    }
-
-    #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut u16) {
-        // SAFETY: by the caller's promise.
-        unsafe { to.cast::<[u16; 4]>().write_unaligned(self.0.map(to_bf16)) };
     }
 }
