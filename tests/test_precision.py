@@ -66,6 +66,13 @@ sys.stdout.write(bytes(pipe.generate("a robot", seed=7).pixels[0]).hex())
         assert psnr(picture, drawn[sets[0]]) >= 60, name
 
 
+@pytest.mark.parametrize("name", [name for name in native.instruction_sets() if name != native.instruction_set()])
+def test_every_instruction_set_is_as_near_to_the_reference(name: str, request: pytest.FixtureRequest) -> None:
+    goldens = request.config.rootpath / "tests" / "test_network_goldens.py"
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", goldens, env={"SD_RBEE_CPU": name})
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_environment_chooses_the_instruction_set() -> None:
     for name in native.instruction_sets():
         done = run(

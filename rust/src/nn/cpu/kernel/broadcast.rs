@@ -37,7 +37,7 @@ impl<V: Dot, const KIND: u8> Blocks for Broadcast<V, KIND> {
                         let left = V::splat(row.add(step).read_unaligned());
                         for (sum, right) in sums.iter_mut().zip(&columns) {
                             *sum = match KIND {
-                                F32 => left.mul_add(*right, *sum),
+                                F32 => sum.dot_f32(left, *right),
                                 BF16 => sum.dot_bf16(left, *right),
                                 _ => sum.dot_int8(left, *right),
                             };

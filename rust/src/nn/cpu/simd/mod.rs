@@ -43,7 +43,7 @@ pub unsafe trait Simd: Copy {
 
     fn mul(self, other: Self) -> Self;
 
-    /// `self * factor + addend`, rounded once where the instructions can.
+    /// `self * factor + addend`, rounded once; in plain code to f64 first.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
 
     /// The larger; `other` where one is no number.
@@ -67,6 +67,12 @@ pub unsafe trait Simd: Copy {
 
 /// A vector whose lanes are steps of products: each a number, a pair of bf16, or four bytes.
 pub trait Dot: Simd {
+    /// `self + a * b`, rounded once where the instructions can.
+    #[inline(always)]
+    fn dot_f32(self, a: Self, b: Self) -> Self {
+        a.mul_add(b, self)
+    }
+
     /// `self + a.0 * b.0 + a.1 * b.1` for pairs of bf16 in each lane.
     #[inline(always)]
     fn dot_bf16(self, a: Self, b: Self) -> Self {
@@ -86,8 +92,7 @@ pub trait Dot: Simd {
 /// [`Dot::dot_bf16`] where there is no instruction for it.
 #[inline(always)]
 fn dot_bf16_by_f32<V: Dot>(sum: V, a: V, b: V) -> V {
-    let first = a.first_bf16().mul_add(b.first_bf16(), sum);
-    a.second_bf16().mul_add(b.second_bf16(), first)
+    sum.dot_f32(a.first_bf16(), b.first_bf16()).dot_f32(a.second_bf16(), b.second_bf16())
 }
 
 /// e^x to about 1 ulp, by the polynomial of Cephes' `expf`. Underflow ends at e^-87, overflow at e^88.

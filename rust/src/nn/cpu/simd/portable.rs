@@ -51,12 +51,14 @@ unsafe impl Simd for Portable {
 
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // Without an instruction for it, a fused product is a slow function call.
-        if cfg!(target_arch = "aarch64") {
-            Self(std::array::from_fn(|lane| self.0[lane].mul_add(factor.0[lane], addend.0[lane])))
-        } else {
-            self.mul(factor).add(addend)
-        }
+        // Without an instruction for it, a fused product is a slow function call; f64 holds any product of f32.
+        Self(std::array::from_fn(|lane| {
+            let [value, factor, addend] = [self, factor, addend].map(|vector| vector.0[lane]);
+            match cfg!(target_arch = "aarch64") {
+                true => value.mul_add(factor, addend),
+                false => (f64::from(value) * f64::from(factor) + f64::from(addend)) as f32,
+            }
+        }))
     }
 
     #[inline(always)]
@@ -87,6 +89,11 @@ unsafe impl Simd for Portable {
 }
 
 impl Dot for Portable {
+    #[inline(always)]
+    fn dot_f32(self, a: Self, b: Self) -> Self {
+        if cfg!(target_arch = "aarch64") { a.mul_add(b, self) } else { self.add(a.mul(b)) }
+    }
+
     #[inline(always)]
     fn first_bf16(self) -> Self {
         Self(self.0.map(|lane| f32::from_bits(lane.to_bits() << 16)))
