@@ -18,7 +18,8 @@ def load(task: Task, engine: Engine) -> Parts:
     shape = pipe.latent_shape(pipe.defaults["height"], pipe.defaults["width"])
     latents = native.Generator(LATENTS_SEED).randn((1, *shape))
     sample = _stacked(*[latents] * GUIDED)
-    conditions = _conditions(pipe)
+    # As in a picture, whose steps after the first find the text's keys and values.
+    conditions = native.Conditioning(*_conditions(pipe))
 
     def draw() -> native.Image:
         made = pipe.generate(
@@ -28,7 +29,7 @@ def load(task: Task, engine: Engine) -> Parts:
 
     flops = pipe.flops
     return {
-        "unet": Part(lambda: pipe.predict(sample, TIMESTEP, *conditions), _bytes, GUIDED * flops["predict"]),
+        "unet": Part(lambda: pipe.predict(sample, TIMESTEP, conditions), _bytes, GUIDED * flops["predict"]),
         "vae": Part(lambda: pipe.vae_decode(latents), _bytes, flops["vae_decode"]),
         "picture": Part(draw, _bytes),
     }

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from sd_rbee import InvalidParamsError, bench, models
 from sd_rbee.backend import native
 from support import cli
+from tools.random_checkpoint import PRESETS, write_checkpoint
 
 
 def test_the_command_measures_the_embedded_model() -> None:
@@ -29,6 +31,14 @@ def test_the_command_measures_the_embedded_model() -> None:
     assert 1e6 < model["weights_bytes"] < 1e9
     if sys.platform != "win32":
         assert model["peak_bytes"] > model["weights_bytes"]
+
+
+@pytest.mark.parametrize("preset", ["tiny-v2", "tiny-turbo", "tiny-xl", "tiny-inpaint", "tiny-xl-inpaint"])
+def test_every_family_can_be_measured(preset: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(PRESETS[preset], tmp_path)
+    measured = bench.measure(str(folder), bench.probe(0.0), device="cpu", dtype="f32", seconds=0.0)
+    assert measured.step.seconds > 0
+    assert measured.decode.seconds > 0
 
 
 def test_the_table_has_a_row_a_model() -> None:

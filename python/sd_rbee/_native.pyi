@@ -8,6 +8,7 @@ from typing_extensions import Buffer
 
 __all__ = [
     "CancelToken",
+    "Conditioning",
     "Difference",
     "Generation",
     "Generator",
@@ -40,6 +41,17 @@ class CancelToken:
         """Asks the generation to stop; it raises `Cancelled` within one step."""
     @property
     def cancelled(self) -> bool: ...
+
+@final
+class Conditioning:
+    """Text embeddings (batch, tokens, width), and of SDXL the pooled text (batch, width) and `time_ids` (batch, 6).
+
+    Networks keep what they make of them from call to call.
+    """
+
+    def __new__(
+        cls, embeddings: Buffer, pooled: Buffer | None = None, time_ids: Buffer | None = None
+    ) -> Conditioning: ...
 
 @final
 class Step:
@@ -294,19 +306,22 @@ class Pipeline:
         self,
         sample: Buffer,
         timestep: float,
-        embeddings: Buffer,
+        embeddings: Buffer | Conditioning,
         pooled: Buffer | None = None,
         time_ids: Buffer | None = None,
     ) -> Tensor:
         """The denoising network's raw output for `sample` (batch, channels, height, width).
 
-        `pooled` (batch, width) and `time_ids` (batch, 6) are SDXL's: both or neither.
+        `pooled` (batch, width) and `time_ids` (batch, 6) are SDXL's: both or neither. A `Conditioning` stands for all
+        three, and spares every call but the first the keys and values of the text.
         """
     def vae_decode(self, latents: Buffer, *, tiled: bool = False) -> Tensor:
         """Pixels (batch, 3, height, width), about -1 to 1, from unscaled latents."""
     def vae_encode(self, pixels: Buffer, *, seed: int | None = None, tiled: bool = False) -> Tensor:
         """Unscaled latents: the mode of the posterior, or a sample of it where a seed is given."""
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]: ...
+    def sample_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """What `predict` takes: the latents' shape, with an inpainting model's channels for the mask behind theirs."""
 
 @final
 class Scheduler:

@@ -136,8 +136,10 @@ def measure(
         pipe = native.Pipeline.load(folder, device=device, dtype=dtype, num_threads=machine.num_threads)
     load_seconds = perf_counter() - begin
     height, width = pipe.defaults["height"], pipe.defaults["width"]
-    latents = native.Generator(0).randn((1, *pipe.latent_shape(height, width)))
-    sample, embeddings = _repeated(latents), _repeated(pipe.encode_prompt(""))
+    generator = native.Generator(0)
+    latents = generator.randn((1, *pipe.latent_shape(height, width)))
+    sample = generator.randn((_GUIDED, *pipe.sample_shape(height, width)))
+    conditions = _conditions(pipe)
     peak = machine.peak_flops.get(pipe.dtype) if pipe.device == "cpu" else None
     flops = pipe.flops
 
@@ -153,7 +155,7 @@ def measure(
         height=height,
         width=width,
         load_seconds=load_seconds,
-        step=timing(lambda: pipe.predict(sample, _TIMESTEP, embeddings), _GUIDED * flops["predict"]),
+        step=timing(lambda: pipe.predict(sample, _TIMESTEP, conditions), _GUIDED * flops["predict"]),
         decode=timing(lambda: pipe.vae_decode(latents), flops["vae_decode"]),
         weights_bytes=sum(residency.bytes for residency in pipe.residency),
         peak_bytes=_peak_bytes(),
@@ -174,6 +176,16 @@ def _best(call: Callable[[], object], seconds: float) -> tuple[float, int]:
         best = min(best, perf_counter() - start)
         calls += 1
     return best, calls
+
+
+def _conditions(pipe: native.Pipeline) -> native.Conditioning:
+    """Of no prompt; kept from step to step, as in a picture."""
+    embeddings, pooled = _repeated(pipe.encode_prompt("")), pipe.pooled_prompt("")
+    if pooled is None:
+        return native.Conditioning(embeddings)
+    size = (pipe.defaults["height"], pipe.defaults["width"])
+    time_ids = memoryview(array("f", (*size, 0, 0, *size) * _GUIDED)).cast("B").cast("f", shape=(_GUIDED, 6))
+    return native.Conditioning(embeddings, _repeated(pooled), time_ids)
 
 
 def _repeated(tensor: native.Tensor) -> "Buffer":

@@ -21,8 +21,8 @@ _PROBE = 0.3
     "names",
     metavar="MODEL",
     multiple=True,
-    help="An alias, a folder, an id of the hub that was pulled, or v1-5 or v2-1 with random weights; may be repeated. "
-    "Default: those at hand, and v1-5.",
+    help="An alias, a folder, an id of the hub that was pulled, or v1-5, v2-1 or xl with random weights; may be "
+    "repeated. Default: those at hand, and v1-5.",
 )
 @click.option("--device", metavar="DEVICE", default="auto", show_default=True, help="cpu, cuda:0, metal:0 …")
 @click.option("--dtype", metavar="TYPE", default="auto", show_default=True, help="f32, f16, bf16 or int8.")

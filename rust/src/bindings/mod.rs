@@ -1,6 +1,7 @@
 //! The Python extension module `sd_rbee._native`; everything that names pyo3 is here.
 
 mod buffers;
+mod conditioning;
 mod errors;
 mod generation;
 mod keywords;
@@ -41,6 +42,8 @@ mod native {
 
     #[pymodule_export]
     use super::buffers::{Difference, Image, Tensor, compare};
+    #[pymodule_export]
+    use super::conditioning::Conditioning;
     #[pymodule_export]
     use super::generation::{Generation, Residency, Truncation};
     #[pymodule_export]

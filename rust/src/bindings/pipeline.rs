@@ -7,14 +7,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::buffers::{Tensor, tensor};
+use super::conditioning::Conditioning;
 use super::generation::{Generation, Residency};
 use super::parameters::Parameters;
 use super::run::{blocking, lock, observed};
 use super::step;
 use crate::device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::family::Published;
-use crate::models::{AddedConditioning, Conditioning};
 use crate::pipeline::{self, Noise, Overrides, Reading};
 use crate::progress::CancelToken;
 use crate::schedulers;
@@ -206,21 +206,8 @@ impl Pipeline {
         pooled: Option<&Bound<'_, PyAny>>,
         time_ids: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Tensor> {
-        let (sample, embeddings) = (tensor("sample", sample, 4)?, tensor("embeddings", embeddings, 3)?);
-        let added = match (pooled, time_ids) {
-            (None, None) => None,
-            (Some(pooled), Some(time_ids)) => Some(AddedConditioning {
-                pooled: tensor("pooled", pooled, 2)?,
-                time_ids: tensor("time_ids", time_ids, 2)?,
-            }),
-            (None, Some(_)) => {
-                return Err(Error::invalid("pooled", "none", "both pooled and time_ids, or neither").into());
-            }
-            (Some(_), None) => {
-                return Err(Error::invalid("time_ids", "none", "both pooled and time_ids, or neither").into());
-            }
-        };
-        let conditions = Conditioning::new(embeddings, added);
+        let sample = tensor("sample", sample, 4)?;
+        let conditions = Conditioning::of(embeddings, pooled, time_ids)?;
         self.tensor_part(py, |pipeline| pipeline.predict(&sample, timestep, &conditions))
     }
 
@@ -260,5 +247,10 @@ impl Pipeline {
 
     fn latent_shape(&self, height: usize, width: usize) -> (usize, usize, usize) {
         self.model.latent_shape(height, width)
+    }
+
+    fn sample_shape(&self, height: usize, width: usize) -> (usize, usize, usize) {
+        let (channels, height, width) = self.model.latent_shape(height, width);
+        (channels + self.model.inpainting_channels(), height, width)
     }
 }

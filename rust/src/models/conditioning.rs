@@ -72,6 +72,26 @@ impl Conditioning {
         Self::new(embeddings, None)
     }
 
+    /// The same, embeddings and pooled text after `bring` and sizes after `bring_time_ids`, which leave the values as they
+    /// are: what layers make of one they have made of both.
+    ///
+    /// # Errors
+    /// Those of the functions.
+    pub fn brought(
+        &self,
+        bring: impl Fn(&Tensor) -> Result<Tensor>,
+        bring_time_ids: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let added = self.added.as_ref().map(|added| {
+            Ok::<_, crate::Error>(AddedConditioning {
+                pooled: bring(&added.pooled)?,
+                time_ids: bring_time_ids(&added.time_ids)?,
+            })
+        });
+        let projections = self.projections.clone();
+        Ok(Self { embeddings: bring(&self.embeddings)?, added: added.transpose()?, projections })
+    }
+
     /// Both, in one batch: `first` before `second`.
     ///
     /// # Errors

@@ -22,10 +22,10 @@ use std::time::Duration;
 use candle_core::{DType, Device, Tensor};
 
 use crate::device::{self, Residency};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::family::StableDiffusion;
 use crate::image::Rgb8;
-use crate::models::{AddedConditioning, Conditioning, Denoiser, Posterior};
+use crate::models::{Conditioning, Denoiser, Posterior};
 use crate::params::{GenerationParams, check_tiling};
 use crate::progress::{CancelToken, Observer, Phase};
 use crate::schedulers::{SchedulerKind, SchedulerOptions};
@@ -243,7 +243,8 @@ impl Pipeline {
         std::iter::once(&self.vae).chain(&self.preview_vae)
     }
 
-    /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) under conditions of the same batch.
+    /// The UNet's raw output, f32, for `sample` (batch, channels, h, w) under conditions of the same batch, which keep what
+    /// layers make of them for the next call.
     ///
     /// # Errors
     /// [`Error::InvalidParams`] for other shapes, for conditions that this UNet does not take or that are missing, and
@@ -251,11 +252,8 @@ impl Pipeline {
     pub fn predict(&self, sample: &Tensor, timestep: f64, conditions: &Conditioning) -> Result<Tensor> {
         self.check_predict(sample, timestep, conditions)?;
         let sample = self.bring(sample)?;
-        let added = conditions.added.as_ref().map(|added| {
-            let time_ids = added.time_ids.to_device(&self.device)?.to_dtype(DType::F32)?;
-            Ok::<_, Error>(AddedConditioning { pooled: self.bring(&added.pooled)?, time_ids })
-        });
-        let conditions = Conditioning::new(self.bring(&conditions.embeddings)?, added.transpose()?);
+        let bring_time_ids = |ids: &Tensor| Ok(ids.to_device(&self.device)?.to_dtype(DType::F32)?);
+        let conditions = conditions.brought(|tensor| self.bring(tensor), bring_time_ids)?;
         self.threads.run(|| self.give(&self.unet.predict(&sample, timestep, &conditions, &CancelToken::new())?))
     }
 
