@@ -121,9 +121,9 @@ impl Pipeline {
     /// Draws `params.seeds().len()` pictures, one after the other, so that each has the bits that it would have alone.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] within a step of `cancel`; whatever `observer` returned; [`Error::OutOfMemory`] before
-    /// anything is computed if the machine's free memory is plainly too small; [`Error::Inference`] for pictures
-    /// that are not finite.
+    /// [`crate::Error::Cancelled`] within a step of `cancel`; whatever `observer` returned; [`crate::Error::OutOfMemory`]
+    /// before anything is computed if the machine's free memory is plainly too small; [`crate::Error::Inference`] for
+    /// pictures that are not finite.
     pub fn generate(
         &mut self,
         params: &GenerationParams,
@@ -247,8 +247,8 @@ impl Pipeline {
     /// layers make of them for the next call.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] for other shapes, for conditions that this UNet does not take or that are missing, and
-    /// for a timestep that is not finite.
+    /// [`crate::Error::InvalidParams`] for other shapes, for conditions that this UNet does not take or that are missing,
+    /// and for a timestep that is not finite.
     pub fn predict(&self, sample: &Tensor, timestep: f64, conditions: &Conditioning) -> Result<Tensor> {
         self.check_predict(sample, timestep, conditions)?;
         let sample = self.bring(sample)?;
@@ -260,8 +260,8 @@ impl Pipeline {
     /// Pixels, f32 (batch, 3, height, width), about -1 to 1, of unscaled `latents`, in tiles where that is asked.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] for another shape than (batch, channels, height, width), each divided by the factor, and
-    /// for tiles where the engine has none.
+    /// [`crate::Error::InvalidParams`] for another shape than (batch, channels, height, width), each divided by the factor,
+    /// and for tiles where the engine has none.
     pub fn vae_decode(&self, latents: &Tensor, tiled: bool) -> Result<Tensor> {
         self.check_latents(latents)?;
         check_tiling(tiled.then_some(true), &self.model.defaults)?;
@@ -272,8 +272,8 @@ impl Pipeline {
     /// asked.
     ///
     /// # Errors
-    /// [`Error::InvalidParams`] for another shape, for sides that are no multiples of the model's factor, and for tiles
-    /// where the engine has none.
+    /// [`crate::Error::InvalidParams`] for another shape, for sides that are no multiples of the model's factor, and for
+    /// tiles where the engine has none.
     pub fn vae_encode(&self, pixels: &Tensor, tiled: bool) -> Result<Posterior> {
         self.check_pixels(pixels)?;
         check_tiling(tiled.then_some(true), &self.model.defaults)?;
