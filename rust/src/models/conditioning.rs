@@ -82,14 +82,22 @@ impl Conditioning {
         bring: impl Fn(&Tensor) -> Result<Tensor>,
         bring_time_ids: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<Self> {
+        Ok(Self { projections: self.projections.clone(), ..self.map(bring, bring_time_ids)? })
+    }
+
+    /// New conditions, of what `change` makes of embeddings and pooled text, and `change_time_ids` of sizes.
+    fn map(
+        &self,
+        change: impl Fn(&Tensor) -> Result<Tensor>,
+        change_time_ids: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Self> {
         let added = self.added.as_ref().map(|added| {
             Ok::<_, crate::Error>(AddedConditioning {
-                pooled: bring(&added.pooled)?,
-                time_ids: bring_time_ids(&added.time_ids)?,
+                pooled: change(&added.pooled)?,
+                time_ids: change_time_ids(&added.time_ids)?,
             })
         });
-        let projections = self.projections.clone();
-        Ok(Self { embeddings: bring(&self.embeddings)?, added: added.transpose()?, projections })
+        Ok(Self::new(change(&self.embeddings)?, added.transpose()?))
     }
 
     /// Both, in one batch: `first` before `second`.
@@ -113,14 +121,8 @@ impl Conditioning {
     /// # Errors
     /// [`crate::Error::Inference`] for an empty batch.
     pub fn last(&self) -> Result<Self> {
-        let last = |tensor: &Tensor| tensor.narrow(0, tensor.dim(0)?.saturating_sub(1), 1)?.contiguous();
-        let added = self.added.as_ref().map(|added| {
-            Ok::<_, candle_core::Error>(AddedConditioning {
-                pooled: last(&added.pooled)?,
-                time_ids: last(&added.time_ids)?,
-            })
-        });
-        Ok(Self::new(last(&self.embeddings)?, added.transpose()?))
+        let last = |tensor: &Tensor| Ok(tensor.narrow(0, tensor.dim(0)?.saturating_sub(1), 1)?.contiguous()?);
+        self.map(last, last)
     }
 }
 

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::buffer::{AlignedBuffer, Output, Shared};
 use super::dense_rows::round_to_bf16;
-use super::kernel::{Ahead, PANEL, PANEL_UNIT, Products, TILE_ROWS, tile_kernel};
+use super::kernel::{Ahead, PANEL, PANEL_UNIT, Products, TILE_ROWS, Tile, tile_kernel};
 use super::linear::misfit;
 use super::product::with_scratch;
 use super::softmax::{KEYS, Running, Scores, rescale, weigh};
@@ -257,7 +257,15 @@ impl Operands<'_> {
             unsafe {
                 let first = self.keys.as_ptr::<f32>().add((head * keys + block.start + tile) * steps);
                 let rows = rows(first, steps, block.len() - tile);
-                kernel(rows.as_ptr(), &[steps], queries, scores.data.add(tile * width), width, false, Ahead::NONE);
+                kernel(&Tile {
+                    rows: rows.as_ptr(),
+                    depths: &[steps],
+                    panel: queries,
+                    out: scores.data.add(tile * width),
+                    stride: width,
+                    accumulate: false,
+                    ahead: Ahead::NONE,
+                });
             }
         }
     }
@@ -287,15 +295,15 @@ impl Operands<'_> {
                 let blocks_before = head * keys.div_ceil(KEYS) + block.start / KEYS;
                 let first = self.values.as_ptr::<f32>().add((blocks_before * dim + number) * of_block);
                 let rows = rows(first, of_block, dim - number);
-                kernel(
-                    rows.as_ptr(),
-                    &[steps],
-                    weights,
-                    mixed.add(number * width),
-                    width,
-                    block.start > 0,
-                    Ahead::NONE,
-                );
+                kernel(&Tile {
+                    rows: rows.as_ptr(),
+                    depths: &[steps],
+                    panel: weights,
+                    out: mixed.add(number * width),
+                    stride: width,
+                    accumulate: block.start > 0,
+                    ahead: Ahead::NONE,
+                });
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use super::buffer::AlignedBuffer;
-use super::kernel::{Ahead, PANEL, Products, TILE_ROWS, tile_kernel};
+use super::kernel::{Ahead, PANEL, Products, TILE_ROWS, Tile, tile_kernel};
 use crate::instruction_set::InstructionSet;
 
 /// Steps of the product: its operands stay in the first-level cache.
@@ -38,9 +38,18 @@ fn multiply(products: Products) {
     let kernel = tile_kernel(InstructionSet::best(), products, PANEL);
     // SAFETY: a row of the buffer.
     let rows: [*const f32; TILE_ROWS] = std::array::from_fn(|row| unsafe { rows.as_ptr::<f32>().add(row * STEPS) });
+    let tile = Tile {
+        rows: rows.as_ptr(),
+        depths: &[STEPS],
+        panel: panel.as_ptr(),
+        out: out.as_mut_ptr(),
+        stride: PANEL,
+        accumulate: false,
+        ahead: Ahead::NONE,
+    };
     for _ in 0..REPEAT {
         // SAFETY: rows of as many steps as the panel has, and room for a tile.
-        unsafe { kernel(rows.as_ptr(), &[STEPS], panel.as_ptr(), out.as_mut_ptr(), PANEL, false, Ahead::NONE) };
+        unsafe { kernel(&tile) };
         std::hint::black_box(&out);
     }
 }

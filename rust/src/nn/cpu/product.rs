@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::buffer::{AlignedBuffer, Shared};
 use super::depth::{Depth, Piece, with_next};
 use super::dispatch::multiversion;
-use super::kernel::{Ahead, LINE, PANEL, TILE_ROWS, TileKernel, prefetch_line, tile_kernel};
+use super::kernel::{Ahead, LINE, PANEL, TILE_ROWS, Tile, prefetch_line, tile_kernel};
 use super::packed::PackedMatrix;
 use crate::instruction_set::InstructionSet;
 
@@ -66,7 +66,7 @@ pub unsafe fn multiply_piece(
     after: impl Fn(usize),
 ) {
     let (width, parts) = (piece.matrix.width(piece.panel), &depth.chunks[piece.chunk]);
-    let kernel: TileKernel = tile_kernel(set, piece.matrix.products(), width);
+    let kernel = tile_kernel(set, piece.matrix.products(), width);
     let (data, steps) = (piece.data(depth), &depth.steps[parts.clone()]);
     assert_eq!(data.len(), steps.iter().sum::<usize>() * width, "a depth that is not the matrix's");
     let asked_by_tile = next.len() / (rows.len() / depth.pointers());
@@ -75,8 +75,15 @@ pub unsafe fn multiply_piece(
         before(tile);
         // SAFETY: by the caller's promise; the panel holds all steps of the piece.
         unsafe {
-            let (rows, out) = (rows[parts.start * TILE_ROWS..].as_ptr(), out.add(tile * TILE_ROWS * width));
-            kernel(rows, steps, data.as_ptr(), out, width, parts.start > 0, ahead.skip(tile * asked_by_tile));
+            kernel(&Tile {
+                rows: rows[parts.start * TILE_ROWS..].as_ptr(),
+                depths: steps,
+                panel: data.as_ptr(),
+                out: out.add(tile * TILE_ROWS * width),
+                stride: width,
+                accumulate: parts.start > 0,
+                ahead: ahead.skip(tile * asked_by_tile),
+            });
         }
         after(tile);
     }

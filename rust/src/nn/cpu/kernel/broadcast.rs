@@ -1,7 +1,7 @@
 //! Tiles by which one number of a row at a time is spread over a vector, and multiplied by vectors of columns.
 
 use super::super::simd::{Dot, Portable};
-use super::{Blocks, Operands, Products, TILE_ROWS, TileKernel, kernels, prefetch_line};
+use super::{Ahead, Blocks, Products, TILE_ROWS, Tile, TileKernel, kernels, prefetch_line};
 use crate::instruction_set::InstructionSet;
 
 /// The kinds of products as parameters of a kernel.
@@ -17,21 +17,21 @@ impl<V: Dot, const KIND: u8> Blocks for Broadcast<V, KIND> {
     const SUMS_INTEGERS: bool = KIND == INT8;
 
     #[inline(always)]
-    unsafe fn sums<const ROWS: usize, const VECS: usize>(
-        operands: &Operands<'_>,
+    unsafe fn sums<const ROWS: usize, const VECS: usize, const WIDTH: usize>(
+        tile: &Tile<'_>,
+        ahead: Ahead,
         row: usize,
         column: usize,
     ) -> [[V; VECS]; ROWS] {
         // SAFETY: by the promise of a `TileKernel`'s caller.
         unsafe {
             let mut sums = [[V::splat(0.0); VECS]; ROWS];
-            let (mut panel, mut ahead) = (operands.panel.add(column), operands.ahead.from);
-            for (segment, depth) in operands.depths.iter().enumerate() {
-                let rows: [*const f32; ROWS] =
-                    std::array::from_fn(|i| *operands.rows.add(segment * TILE_ROWS + row + i));
+            let (mut panel, mut line) = (tile.panel.add(column), ahead.from);
+            for (segment, depth) in tile.depths.iter().enumerate() {
+                let rows: [*const f32; ROWS] = std::array::from_fn(|i| *tile.rows.add(segment * TILE_ROWS + row + i));
                 for step in 0..*depth {
-                    prefetch_line(ahead);
-                    ahead = ahead.wrapping_byte_add(operands.ahead.of_step);
+                    prefetch_line(line);
+                    line = line.wrapping_byte_add(ahead.of_step);
                     let columns: [V; VECS] = std::array::from_fn(|j| V::load(panel.add(j * V::LANES)));
                     for (sums, row) in sums.iter_mut().zip(&rows) {
                         let left = V::splat(row.add(step).read_unaligned());
@@ -43,7 +43,7 @@ impl<V: Dot, const KIND: u8> Blocks for Broadcast<V, KIND> {
                             };
                         }
                     }
-                    panel = panel.add(operands.width);
+                    panel = panel.add(WIDTH);
                 }
             }
             sums

@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::super::simd::Neon;
-use super::{Blocks, Operands, Products, TILE_ROWS, TileKernel, kernels, prefetch_line};
+use super::{Ahead, Blocks, Products, TILE_ROWS, Tile, TileKernel, kernels, prefetch_line};
 use crate::instruction_set::InstructionSet;
 
 /// Steps in a vector.
@@ -87,8 +87,9 @@ impl<const KIND: u8> Blocks for ByElement<KIND> {
     const SUMS_INTEGERS: bool = KIND == INT8_BY_SIGNED || KIND == INT8;
 
     #[inline(always)]
-    unsafe fn sums<const ROWS: usize, const VECS: usize>(
-        operands: &Operands<'_>,
+    unsafe fn sums<const ROWS: usize, const VECS: usize, const WIDTH: usize>(
+        tile: &Tile<'_>,
+        ahead: Ahead,
         row: usize,
         column: usize,
     ) -> [[Neon<false>; VECS]; ROWS] {
@@ -99,11 +100,11 @@ impl<const KIND: u8> Blocks for ByElement<KIND> {
             // What each sum lacks where 128 is taken from each number of the rows, negative.
             let mut lacks = [zero; VECS];
             let minus_128 = [vreinterpretq_f32_u8(vdupq_n_u8(0x80)); 2];
-            let (mut panel, mut ahead) = (operands.panel.add(column), operands.ahead.from);
+            let (mut panel, mut line) = (tile.panel.add(column), ahead.from);
             macro_rules! step {
                 ($index:literal, $left:ident) => {
-                    prefetch_line(ahead);
-                    ahead = ahead.wrapping_byte_add(operands.ahead.of_step);
+                    prefetch_line(line);
+                    line = line.wrapping_byte_add(ahead.of_step);
                     let columns: [Ready; VECS] =
                         std::array::from_fn(|j| ready::<KIND>(vld1q_f32(panel.add(j * STEPS))));
                     if KIND == INT8_BY_SIGNED {
@@ -116,12 +117,11 @@ impl<const KIND: u8> Blocks for ByElement<KIND> {
                             *sum = add::<KIND, $index>(*sum, *left, *right);
                         }
                     }
-                    panel = panel.add(operands.width);
+                    panel = panel.add(WIDTH);
                 };
             }
-            for (segment, depth) in operands.depths.iter().enumerate() {
-                let rows: [*const f32; ROWS] =
-                    std::array::from_fn(|i| *operands.rows.add(segment * TILE_ROWS + row + i));
+            for (segment, depth) in tile.depths.iter().enumerate() {
+                let rows: [*const f32; ROWS] = std::array::from_fn(|i| *tile.rows.add(segment * TILE_ROWS + row + i));
                 let whole = depth / STEPS * STEPS;
                 for step in (0..whole).step_by(STEPS) {
                     let left: [Ready; ROWS] = std::array::from_fn(|i| ready_row::<KIND>(vld1q_f32(rows[i].add(step))));

@@ -110,35 +110,30 @@ pub fn prefetch_line(line: *const f32) {
     let _ = line;
 }
 
+/// What a tile is computed of, and where it goes.
+#[derive(Clone, Copy)]
+pub struct Tile<'a> {
+    /// [`TILE_ROWS`] pointers a segment, each to as many steps as `depths` says for that segment.
+    pub rows: *const *const f32,
+    /// Steps of each segment.
+    pub depths: &'a [usize],
+    /// The steps of all segments one after the other, each as wide as the panel.
+    pub panel: *const f32,
+    /// The tile's first number.
+    pub out: *mut f32,
+    /// From row to row of the tile.
+    pub stride: usize,
+    /// Whether the tile is added to what is there.
+    pub accumulate: bool,
+    /// What is asked for meanwhile.
+    pub ahead: Ahead,
+}
+
 /// Computes one tile: the sum over all segments of rows times panel.
 ///
-/// `rows` has [`TILE_ROWS`] pointers a segment, each to as many steps as `depths` says for that segment; `panel` has the
-/// steps of all segments one after the other, each as wide as the panel. The result is written to `out`, whose rows
-/// begin `stride` apart, or added to what is there.
-///
 /// # Safety
-/// All pointers are good for what was just said, and the machine has the instructions that the kernel was chosen for.
-pub type TileKernel = unsafe fn(
-    rows: *const *const f32,
-    depths: &[usize],
-    panel: *const f32,
-    out: *mut f32,
-    stride: usize,
-    accumulate: bool,
-    ahead: Ahead,
-);
-
-/// What a [`TileKernel`] is given, and the panel's width.
-struct Operands<'a> {
-    rows: *const *const f32,
-    depths: &'a [usize],
-    panel: *const f32,
-    width: usize,
-    out: *mut f32,
-    stride: usize,
-    accumulate: bool,
-    ahead: Ahead,
-}
+/// All pointers are good for what [`Tile`] says, and the machine has the instructions that the kernel was chosen for.
+pub type TileKernel = unsafe fn(&Tile<'_>);
 
 /// A way to compute the blocks of a tile, which are held in registers.
 trait Blocks {
@@ -148,12 +143,14 @@ trait Blocks {
     /// Whether sums are whole numbers.
     const SUMS_INTEGERS: bool;
 
-    /// The sums of `ROWS` rows from `row` on by `VECS` vectors from column `column` on.
+    /// The sums of `ROWS` rows from `row` on by `VECS` vectors from column `column` of a panel `WIDTH` wide on, for which
+    /// `ahead` is the part of the tile's.
     ///
     /// # Safety
-    /// The operands are good for what [`TileKernel`] says, and the machine has the instructions.
-    unsafe fn sums<const ROWS: usize, const VECS: usize>(
-        operands: &Operands<'_>,
+    /// The tile is good for what [`TileKernel`] says, and the machine has the instructions.
+    unsafe fn sums<const ROWS: usize, const VECS: usize, const WIDTH: usize>(
+        tile: &Tile<'_>,
+        ahead: Ahead,
         row: usize,
         column: usize,
     ) -> [[Self::Vector; VECS]; ROWS];
@@ -161,20 +158,20 @@ trait Blocks {
 
 /// A whole tile of `WIDTH` columns in blocks of `ROWS` by `VECS` vectors, as many as the registers hold.
 #[inline(always)]
-unsafe fn tile<B: Blocks, const ROWS: usize, const VECS: usize, const WIDTH: usize>(operands: &Operands<'_>) {
+unsafe fn compute<B: Blocks, const ROWS: usize, const VECS: usize, const WIDTH: usize>(tile: &Tile<'_>) {
     const { assert!(TILE_ROWS.is_multiple_of(ROWS) && WIDTH.is_multiple_of(VECS * B::Vector::LANES)) };
     let blocks = WIDTH / (VECS * B::Vector::LANES) * (TILE_ROWS / ROWS);
     for column in (0..WIDTH).step_by(VECS * B::Vector::LANES) {
         for row in (0..TILE_ROWS).step_by(ROWS) {
             let index = column / (VECS * B::Vector::LANES) * (TILE_ROWS / ROWS) + row / ROWS;
-            let operands = Operands { width: WIDTH, ahead: operands.ahead.part(index, blocks), ..*operands };
+            let ahead = tile.ahead.part(index, blocks);
             // SAFETY: by the caller's promise.
             unsafe {
-                let sums = B::sums::<ROWS, VECS>(&operands, row, column);
+                let sums = B::sums::<ROWS, VECS, WIDTH>(tile, ahead, row, column);
                 for (i, sums) in sums.iter().enumerate() {
                     for (j, sum) in sums.iter().enumerate() {
-                        let out = operands.out.add((row + i) * operands.stride + column + j * B::Vector::LANES);
-                        match (operands.accumulate, B::SUMS_INTEGERS) {
+                        let out = tile.out.add((row + i) * tile.stride + column + j * B::Vector::LANES);
+                        match (tile.accumulate, B::SUMS_INTEGERS) {
                             (false, _) => sum.store(out),
                             (true, true) => sum.add_int(B::Vector::load(out)).store(out),
                             (true, false) => sum.add(B::Vector::load(out)).store(out),
@@ -193,28 +190,9 @@ macro_rules! kernels {
             macro_rules! kernel {
                 ($vectors:literal, $width:literal) => {{
                     $(#[target_feature(enable = $features)])?
-                    unsafe fn kernel(
-                        rows: *const *const f32,
-                        depths: &[usize],
-                        panel: *const f32,
-                        out: *mut f32,
-                        stride: usize,
-                        accumulate: bool,
-                        ahead: $crate::nn::cpu::kernel::Ahead,
-                    ) {
-                        let width = $width;
-                        let operands = $crate::nn::cpu::kernel::Operands {
-                            rows,
-                            depths,
-                            panel,
-                            width,
-                            out,
-                            stride,
-                            accumulate,
-                            ahead,
-                        };
+                    unsafe fn kernel(tile: &$crate::nn::cpu::kernel::Tile<'_>) {
                         // SAFETY: by the caller's promise.
-                        unsafe { $crate::nn::cpu::kernel::tile::<$blocks, $rows, $vectors, $width>(&operands) };
+                        unsafe { $crate::nn::cpu::kernel::compute::<$blocks, $rows, $vectors, $width>(tile) };
                     }
                     kernel
                 }};
