@@ -202,8 +202,8 @@ def test_decision_5_a_queen_hears_heartbeats_only_if_named() -> None:
 
 
 def test_decision_5_a_queen_hears_of_the_start_and_of_the_end_at_once() -> None:
-    slow = str(Path(__file__).with_name("slow_worker.py"))
-    with mock_hive() as queen, WorkerProcess("--queen-url", queen.url, script=slow) as worker:
+    script = str(Path(__file__).with_name("reluctant_worker.py"))
+    with mock_hive() as queen, WorkerProcess("--queen-url", queen.url, script=script) as worker:
         calls = queen.wait(QUEEN, 2)
         draw(worker, SMALL)
         worker.client.post("/shutdown")

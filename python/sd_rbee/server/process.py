@@ -49,6 +49,8 @@ class Process:
     def __init__(self, settings: WorkerSettings, listener: socket.socket, on_begun: Callable[[], object]) -> None:
         self._settings = settings
         self._listener = listener
+        # Asked now, as the server closes its sockets before the last words are said.
+        self._url = address(listener)
         self._on_begun = on_begun
         self._stopping = asyncio.Event()
         self._loaded = asyncio.Event()
@@ -105,7 +107,8 @@ class Process:
         ended = await asyncio.to_thread(self._engine.close, _SECONDS_FOR_JOBS)
         # From here answers under way, streams with their last events among them, are finished and none begun.
         server.should_exit = True
-        await asyncio.wait((serving, reporting), timeout=_SECONDS_FOR_STREAMS)
+        await asyncio.wait((serving,), timeout=_SECONDS_FOR_STREAMS)
+        await asyncio.wait((reporting,), timeout=_SECONDS_FOR_FAREWELL)
         if self._error is not None:
             raise self._error
         if not ended or not serving.done():
@@ -185,12 +188,11 @@ class Process:
     def _describe(self) -> Report:
         settings, worker = self._settings, self._worker
         backend, _, index = worker.device.partition(":")
-        url = address(self._listener)
         unified = backend != "cuda"
         return Report(
             worker_id=settings.worker_id,
-            url=url,
-            uri=url,
+            url=self._url,
+            uri=self._url,
             model_ref=settings.model_ref,
             backend=backend,
             device=int(index or 0),
