@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benches import models
 from sd_rbee.backend import native
+from tools.metrics import psnr
 from tools.random_checkpoint import PRESETS, TinyVaeConfig, VaeConfig, write_checkpoint, write_vae
 
 PROMPTS = ("a robot", "a red apple", "an owl", "a guitar")
@@ -50,9 +51,7 @@ def measure(pipeline: native.Pipeline, option: dict[str, Any], prompts: Sequence
     savings = []
     for seed, prompt in enumerate(prompts):
         (full, slow), (pixels, fast) = (_draw(pipeline, prompt, seed=seed, **common, **more) for more in ({}, option))
-        square = np.mean((full.astype(np.float64) - pixels) ** 2)
-        psnr = float("inf") if square == 0 else float(10 * np.log10(255**2 / square))
-        savings.append(Saving(slow / fast, psnr))
+        savings.append(Saving(slow / fast, psnr(pixels, full)))
     return savings
 
 

@@ -10,8 +10,9 @@ from sd_rbee import models
 from sd_rbee.backend import native
 from tools.goldens.checkpoints import CHECKPOINTS, FAMILIES, mean_magnitude
 from tools.goldens.digest import digest
-from tools.goldens.network_cases import rms, run, sample
+from tools.goldens.network_cases import run, sample
 from tools.goldens.store import Golden, load
+from tools.metrics import relative_rms, rms
 from tools.random_checkpoint import CheckpointConfig, write_checkpoint
 
 
@@ -47,7 +48,7 @@ def tiny(
 def _check(pipeline: native.Pipeline, golden: Golden, number: int, case: dict[str, Any]) -> None:
     values = run(pipeline, case)
     assert list(values.shape) == case["output_shape"]
-    assert fidelity.relative_rms(sample(values), golden.arrays[str(number)]) <= fidelity.NETWORK
+    assert relative_rms(sample(values), golden.arrays[str(number)]) <= fidelity.NETWORK
     assert rms(values) == pytest.approx(case["rms"], rel=fidelity.NETWORK)
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from fidelity import BF16_PSNR, INT8_PSNR, psnr
+from fidelity import BF16_PSNR, INT8_PSNR
 from sd_rbee import Pipeline
 from sd_rbee.backend import native
 from sd_rbee.verify import verify
 from support import cli, pixels, run
+from tools.metrics import psnr
 
 PROMPTS = ("a robot", "a red apple", "an owl", "a guitar", "a penguin on a yellow background", "a house")
 

@@ -12,9 +12,10 @@ from sd_rbee import InvalidParamsError, Pipeline
 from sd_rbee.backend import native
 from support import pixels, pollen, small
 from tools.goldens.checkpoints import mean_magnitude
-from tools.goldens.network_cases import rms, sample
+from tools.goldens.network_cases import sample
 from tools.goldens.prompt_cases import MODELS
 from tools.goldens.store import Golden, load
+from tools.metrics import relative_rms, rms
 from tools.random_checkpoint import write_checkpoint
 
 LONG = "a very (long:1.2) prompt of many words, " * 30
@@ -41,11 +42,11 @@ def test_prompts_are_the_webuis(
     pipeline = models[case["checkpoint"]]
     hidden = np.asarray(pipeline.encode_prompt(case["text"], clip_skip=case["clip_skip"], prompt_syntax="a1111"))
     assert list(hidden.shape) == case["output_shape"]
-    assert fidelity.relative_rms(sample(hidden)[:256], expected[str(number)]) <= fidelity.NETWORK
+    assert relative_rms(sample(hidden)[:256], expected[str(number)]) <= fidelity.NETWORK
     assert rms(hidden) == pytest.approx(case["rms"], rel=fidelity.NETWORK)
     pooled = pipeline.pooled_prompt(case["text"], prompt_syntax="a1111")
     if (key := f"{number} pooled") in expected:
-        assert fidelity.relative_rms(np.asarray(pooled), expected[key]) <= fidelity.NETWORK
+        assert relative_rms(np.asarray(pooled), expected[key]) <= fidelity.NETWORK
     else:
         assert pooled is None
 

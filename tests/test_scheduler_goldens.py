@@ -11,6 +11,7 @@ import native_runs
 from sd_rbee.backend import native
 from tools.goldens.inputs import normal
 from tools.goldens.store import Golden, load
+from tools.metrics import relative_rms
 
 
 def _schedules() -> list[Any]:
@@ -56,4 +57,4 @@ def test_trajectory(number: int, case: dict[str, Any], golden: Callable[[str], G
     ours = [*run.samples[[0, middle, -1]], run.scaled[middle]]
     expected = golden("trajectories").arrays[str(number)]
     for what, values, theirs in zip(("first sample", "middle", "last", "an input"), ours, expected, strict=True):
-        assert fidelity.relative_rms(values, theirs) <= fidelity.TRAJECTORY, what
+        assert relative_rms(values, theirs) <= fidelity.TRAJECTORY, what

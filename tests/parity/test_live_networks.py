@@ -12,6 +12,7 @@ from draws import draw, seeds
 from random_models import random_model, random_xl_model, with_channels, write_random_model
 from sd_rbee import models
 from sd_rbee.backend import native
+from tools.metrics import relative_rms
 from tools.random_checkpoint import CheckpointConfig, write_checkpoint
 from tools.reference.networks import Networks
 
@@ -26,11 +27,11 @@ def _assert_same_networks(folder: Path, seed: int, in_channels: int | None = Non
     random = draw(seed, "inputs")
     for prompt in _PROMPTS:
         expected = theirs.encode_prompt(prompt)
-        assert fidelity.relative_rms(ours.encode_prompt(prompt), expected) <= fidelity.NETWORK
+        assert relative_rms(ours.encode_prompt(prompt), expected) <= fidelity.NETWORK
         pooled, expected_pooled = ours.pooled_prompt(prompt), theirs.pooled_prompt(prompt)
         assert (pooled is None) == (expected_pooled is None)
         if pooled is not None and expected_pooled is not None:
-            assert fidelity.relative_rms(pooled, expected_pooled) <= fidelity.NETWORK
+            assert relative_rms(pooled, expected_pooled) <= fidelity.NETWORK
     embeddings = np.repeat(np.asarray(ours.encode_prompt("a robot")), 2, axis=0)
     multiple = ours.size_multiple
     # The UNet halves its sizes, rounding up; sizes that it cannot halve evenly are part of the test.
@@ -44,14 +45,14 @@ def _assert_same_networks(folder: Path, seed: int, in_channels: int | None = Non
     for timestep in (999.0, random.uniform(1, 998), 0.0):
         expected = theirs.predict(sample.data, timestep, embeddings.data, *added)
         predicted = ours.predict(sample.data, timestep, embeddings.data, *added)
-        assert fidelity.relative_rms(predicted, expected) <= fidelity.NETWORK
+        assert relative_rms(predicted, expected) <= fidelity.NETWORK
     latents = np.ascontiguousarray(sample[:1, :channels])
     decoded = ours.vae_decode(latents.data)
-    assert fidelity.relative_rms(decoded, theirs.vae_decode(latents.data)) <= fidelity.NETWORK
+    assert relative_rms(decoded, theirs.vae_decode(latents.data)) <= fidelity.NETWORK
     pixels = np.clip(np.asarray(decoded), -1, 1)
-    assert fidelity.relative_rms(ours.vae_encode(pixels.data), theirs.vae_encode(pixels.data)) <= fidelity.NETWORK
+    assert relative_rms(ours.vae_encode(pixels.data), theirs.vae_encode(pixels.data)) <= fidelity.NETWORK
     sampled = ours.vae_encode(pixels.data, seed=seed)
-    assert fidelity.relative_rms(sampled, theirs.vae_encode(pixels.data, seed=seed)) <= fidelity.NETWORK
+    assert relative_rms(sampled, theirs.vae_encode(pixels.data, seed=seed)) <= fidelity.NETWORK
 
 
 @pytest.mark.parametrize("seed", seeds(25))

@@ -16,6 +16,7 @@ from sd_rbee import models
 from sd_rbee.backend import native
 from tools.goldens.schedules import SIGMAS, WITH_SIGMAS, WITHOUT_SPACING
 from tools.goldens.trajectories import SPACINGS
+from tools.metrics import psnr, relative_rms
 from tools.reference.pipeline import Pipeline
 
 pytestmark = pytest.mark.parity
@@ -108,9 +109,9 @@ def test_candle_engine(seed: int) -> None:
     prompt, shape = request["prompt"], ours.latent_shape(request["height"], request["width"])
     embeddings = ours.encode_prompt(prompt)
     latents = native.Generator(seed).randn([1, *shape])
-    assert fidelity.relative_rms(embeddings, candle.encode_prompt(prompt)) <= fidelity.NETWORK
-    unet = fidelity.relative_rms(ours.predict(latents, 500.0, embeddings), candle.predict(latents, 500.0, embeddings))
+    assert relative_rms(embeddings, candle.encode_prompt(prompt)) <= fidelity.NETWORK
+    unet = relative_rms(ours.predict(latents, 500.0, embeddings), candle.predict(latents, 500.0, embeddings))
     assert unet <= _CANDLE_UNET
-    assert fidelity.relative_rms(ours.vae_decode(latents), candle.vae_decode(latents)) <= fidelity.NETWORK
+    assert relative_rms(ours.vae_decode(latents), candle.vae_decode(latents)) <= fidelity.NETWORK
     for pixels, expected in zip(ours.generate(**request).images, candle.generate(**request).images, strict=True):
-        assert fidelity.psnr(np.asarray(pixels), np.asarray(expected)) >= _CANDLE_PSNR
+        assert psnr(np.asarray(pixels), np.asarray(expected)) >= _CANDLE_PSNR

@@ -10,6 +10,7 @@ import fidelity
 import needs_torch  # noqa: F401
 from draws import draw, seeds
 from sd_rbee.backend import native
+from tools.metrics import relative_rms
 from tools.random_checkpoint import PRESETS, write_checkpoint
 from tools.reference.pipeline import Pipeline
 from tools.reference.prompts import Prompts
@@ -65,8 +66,8 @@ def test_any_prompt(preset: str, tmp_path: Path) -> None:
         text = "".join(random.choice(_WORDS) + random.choice(("", " ")) for _ in range(random.randint(1, 150)))
         hidden, pooled = theirs.encode(text, None)
         found = ours.encode_prompt(text, prompt_syntax="a1111")
-        assert fidelity.relative_rms(found, hidden) <= fidelity.NETWORK, text
+        assert relative_rms(found, hidden) <= fidelity.NETWORK, text
         if pooled is not None:
             found_pooled = ours.pooled_prompt(text, prompt_syntax="a1111")
             assert found_pooled is not None
-            assert fidelity.relative_rms(found_pooled, pooled) <= fidelity.NETWORK, text
+            assert relative_rms(found_pooled, pooled) <= fidelity.NETWORK, text

@@ -16,6 +16,7 @@ from sd_rbee.backend import native
 from tools.goldens import schedules, trajectories
 from tools.goldens.inputs import normal
 from tools.goldens.scheduler_configs import V1
+from tools.metrics import relative_rms, rms
 from tools.reference import schedulers
 
 pytestmark = pytest.mark.parity
@@ -69,17 +70,17 @@ def _apart(run: _Run, *, to_largest: bool = False) -> float:
     )
     made = native_runs.trajectory(ours, outputs, noise, seed=run.seed, begin=run.begin, original=original)
     assert np.all(np.isfinite(made.samples)), run
-    worst, largest = 0.0, fidelity.rms(noise * ours.init_noise_sigma)
+    worst, largest = 0.0, rms(noise * ours.init_noise_sigma)
     for index in range(len(made.samples)):
         if not np.all(np.isfinite(expected.samples[index])):
             break  # A root of a difference that rounded to just below zero, which we take for zero.
-        largest = max(largest, fidelity.rms(expected.samples[index]))
+        largest = max(largest, rms(expected.samples[index]))
         for values, reference in (
             (made.scaled[index], expected.scaled[index]),
             (made.samples[index], expected.samples[index]),
         ):
-            scale = largest / fidelity.rms(reference) if to_largest else 1.0
-            worst = max(worst, fidelity.relative_rms(values, reference) / scale)
+            scale = largest / rms(reference) if to_largest else 1.0
+            worst = max(worst, relative_rms(values, reference) / scale)
     return worst
 
 

@@ -114,8 +114,3 @@ def sample(values: NDArray[np.generic]) -> NDArray[np.generic]:
     flat = values.ravel()
     # An odd stride walks through all columns of the usual even widths.
     return flat[:: -(-flat.size // SAMPLE) | 1]
-
-
-def rms(values: NDArray[np.generic]) -> float:
-    """Root mean square of the whole tensor."""
-    return float(np.sqrt(np.mean(np.asarray(values, np.float64) ** 2)))

@@ -6,8 +6,9 @@ import numpy as np
 
 from sd_rbee import models
 from tools.goldens.digest import digest
-from tools.goldens.network_cases import Networks, folder_cases, rms, run, sample
+from tools.goldens.network_cases import Networks, folder_cases, run, sample
 from tools.goldens.store import Golden
+from tools.metrics import rms
 from tools.reference import networks
 
 

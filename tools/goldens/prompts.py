@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.goldens.checkpoints import mean_magnitude
-from tools.goldens.network_cases import rms, sample
+from tools.goldens.network_cases import sample
 from tools.goldens.prompt_cases import MODELS, PROMPTS
 from tools.goldens.store import Golden
+from tools.metrics import relative_rms, rms
 from tools.random_checkpoint import write_checkpoint
 from tools.reference.prompts import Prompts
 
@@ -39,6 +40,6 @@ def make() -> Golden:
 
 
 def _check(hidden: NDArray[np.float64], in_f32: NDArray[np.float64], text: str) -> None:
-    relative = rms(in_f32 - hidden) / rms(hidden)
+    relative = relative_rms(in_f32, hidden)
     if relative > _MOST_ROUNDED:
         raise ValueError(f"{text!r}: f32 is {relative:.0e} from f64: choose another prompt or other weights")

@@ -11,6 +11,7 @@ from tools.goldens.checkpoints import mean_magnitude
 from tools.goldens.rows import differences
 from tools.goldens.store import Golden
 from tools.goldens.task_cases import MODELS, arguments, cases
+from tools.metrics import psnr
 from tools.random_checkpoint import PRESETS, write_checkpoint
 from tools.reference.pipeline import Pipeline
 
@@ -41,10 +42,9 @@ def make() -> Golden:
 
 def _check(pixels: NDArray[np.uint8], in_f64: NDArray[np.uint8], case: dict[str, Any]) -> None:
     deviation, clipped = float(pixels.std()), float(np.mean((pixels == 0) | (pixels == 255)))
-    mean_square = np.mean((pixels.astype(np.float64) - in_f64) ** 2)
-    psnr = float(10 * np.log10(255**2 / mean_square)) if mean_square else float("inf")
-    if deviation < _LEAST_DEVIATION or clipped > _MOST_CLIPPED or psnr < _LEAST_PSNR:
+    from_f64 = psnr(pixels, in_f64)
+    if deviation < _LEAST_DEVIATION or clipped > _MOST_CLIPPED or from_f64 < _LEAST_PSNR:
         raise ValueError(
-            f"{case}: a standard deviation of {deviation:.0f} with {clipped:.0%} clipped, {psnr:.0f} dB from f64, shows"
-            " no difference or is one: choose another seed, prompt or guidance"
+            f"{case}: a standard deviation of {deviation:.0f} with {clipped:.0%} clipped, {from_f64:.0f} dB from f64,"
+            " shows no difference or is one: choose another seed, prompt or guidance"
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.metrics import psnr, relative_rms, rms
 from tools.parity_full.engine import DIFFUSERS, DTYPES, OURS
 
 _MISSING = "-"
@@ -46,9 +47,9 @@ def _picture_row(results: Path, model: str, task: str) -> tuple[str, ...] | None
         return None
     ours, theirs = outputs
     difference = ours - theirs
-    psnr = "equal" if not difference.any() else f"{10 * np.log10(255**2 / np.mean(difference**2)):.0f}"
+    decibels = f"{psnr(ours, theirs):.0f}" if difference.any() else "equal"
     size = f"{ours.shape[1]} x {ours.shape[0]}"
-    return model, task, size, psnr, f"{np.mean(difference != 0):.2%}", f"{np.max(np.abs(difference)):.0f}"
+    return model, task, size, decibels, f"{np.mean(difference != 0):.2%}", f"{np.max(np.abs(difference)):.0f}"
 
 
 def _outputs(results: Path, part: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -66,10 +67,8 @@ def _parity_row(results: Path, model: str, part: str) -> tuple[str, ...] | None:
     ours, theirs = outputs
     if ours.shape != theirs.shape:
         return model, part, f"{ours.shape}, not {theirs.shape}", *[_MISSING] * 3
-    rms, difference = np.sqrt(np.mean(theirs**2)), ours - theirs
-    relative = np.sqrt(np.mean(difference**2)) / rms
-    shape = " x ".join(map(str, ours.shape))
-    return model, part, shape, f"{relative:.1e}", f"{np.max(np.abs(difference)):.1e}", f"{rms:.3g}"
+    shape, largest = " x ".join(map(str, ours.shape)), np.max(np.abs(ours - theirs))
+    return model, part, shape, f"{relative_rms(ours, theirs):.1e}", f"{largest:.1e}", f"{rms(theirs):.3g}"
 
 
 def _memory_rows(folder: Path, models: Sequence[str], what: str) -> Iterator[tuple[str, ...]]:
