@@ -25,7 +25,7 @@ _log = logging.getLogger("sd_rbee.server")
 # Together less than the two seconds after which a hive kills.
 _SECONDS_FOR_JOBS = 1.0
 _SECONDS_FOR_STREAMS = 0.5
-_SECONDS_FOR_FAREWELL = 1.0
+_SECONDS_FOR_FAREWELL = 0.7
 _SECONDS_FOR_ALL = 1.7
 _BACKLOG = 512
 
